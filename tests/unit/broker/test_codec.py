@@ -1,0 +1,68 @@
+"""Codec: JSON-like values and arrays survive; nothing that could run code gets in or out."""
+
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from headrace.broker import codec
+from hypothesis import given
+from hypothesis import strategies as st
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_json_values_survive(value: Any) -> None:
+    assert codec.unpack(codec.pack(value)) == value
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "uint8", "bool", ">f4"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 3, 4)])
+def test_arrays_survive_with_dtype_and_shape(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.ones(shape, dtype=dtype)
+    back = codec.unpack(codec.pack({"a": [array]}))["a"][0]
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
+    assert np.array_equal(back, array)
+
+
+def test_non_contiguous_arrays_survive() -> None:
+    array = np.arange(12).reshape(3, 4).T
+    assert np.array_equal(codec.unpack(codec.pack(array)), array)
+
+
+def test_numpy_scalars_become_numbers() -> None:
+    assert codec.unpack(codec.pack(np.float32(0.5))) == 0.5
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, np.array([object()]), lambda: None])
+def test_anything_else_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError):
+        codec.pack(value)
+
+
+@pytest.mark.parametrize("dtype", ["O", "M8[s]", "U4"])
+def test_an_array_of_another_dtype_is_not_decoded(dtype: str) -> None:
+    head = msgpack.packb((dtype, (0,)))
+    with pytest.raises(ValueError, match="not allowed"):
+        codec.unpack(msgpack.packb(msgpack.ExtType(1, head)))
+
+
+def test_an_unknown_extension_is_not_decoded() -> None:
+    with pytest.raises(ValueError, match="unknown msgpack extension"):
+        codec.unpack(msgpack.packb(msgpack.ExtType(9, b"")))
+
+
+def test_packed_mappings_are_told_from_json() -> None:
+    assert codec.is_packed(codec.pack({"status": "SUCCESS"}))
+    assert not codec.is_packed(b'{"status": "SUCCESS"}')
+
+
+def test_to_json_replaces_arrays_at_any_depth() -> None:
+    value = {"a": [np.array([1.5, 2.5], dtype="float32"), (np.int64(3),)], "b": "text"}
+    assert codec.to_json(value) == {"a": [[1.5, 2.5], [3]], "b": "text"}

@@ -1,0 +1,1 @@
+"""Redis: the app, results, the registry of models and the server that comes along."""

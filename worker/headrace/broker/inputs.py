@@ -1,0 +1,40 @@
+"""InputCheck: refuses an input before anything is queued."""
+
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from headrace.errors import InputTooLarge, InvalidInput
+
+
+class InputCheck:
+    """A model's input schema, compiled, and the limit on an input's size."""
+
+    def __init__(self, model: str, schema: dict[str, Any], *, max_input_bytes: int) -> None:
+        self._model = model
+        self._validator = jsonschema_rs.validator_for(schema)
+        self._max_input_bytes = max_input_bytes
+
+    def checked(self, value: Any) -> Any:
+        """Return a good input as it is.
+
+        Raises:
+            InvalidInput: If it is not JSON, or the schema rejects it.
+            InputTooLarge: If its JSON is larger than `max_input_bytes`.
+        """
+        try:
+            size = len(orjson.dumps(value))
+        except (TypeError, orjson.JSONEncodeError) as error:
+            raise InvalidInput(f"input for {self._model} is not JSON: {error}") from None
+        if size > self._max_input_bytes:
+            raise InputTooLarge(
+                f"input for {self._model} has {size} bytes, more than max_input_bytes = {self._max_input_bytes}: "
+                "split it or raise HEADRACE_MAX_INPUT_BYTES"
+            )
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            where = "".join(f"[{step!r}]" for step in error.instance_path)
+            raise InvalidInput(f"input{where} for {self._model}: {error.message}") from None
+        return value

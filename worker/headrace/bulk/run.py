@@ -1,0 +1,175 @@
+"""`headrace run`: a file through a model, starting whatever is missing."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from headrace.broker.embedded import EmbeddedBroker
+from headrace.bulk.formats import Row, read_rows, write_row
+from headrace.client import Client, MapItem
+from headrace.errors import SetupFailed
+from headrace.launcher import Launcher, parse_devices
+from headrace.settings import Settings
+
+#: Seconds that a started worker may take until its first sign of life.
+_START_LIMIT = 60.0
+#: Starts of own workers after which a run gives up.
+_STARTS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """What to run."""
+
+    model: str
+    #: The row's field that holds the input; None for the one that the manifest names.
+    field: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    #: Inputs per job.
+    chunk_size: int = 64
+    devices: str = "auto"
+
+
+@dataclass(kw_only=True, slots=True)
+class Summary:
+    """What a run did."""
+
+    items: int = 0
+    failures: int = 0
+    #: Seconds from the first row to the last, start of workers included.
+    seconds: float = 0.0
+    #: Batches, as a sum of each item's share in its own.
+    batches: float = 0.0
+    #: Items that were in a batch.
+    ran: int = 0
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Items per batch, over the items that ran."""
+        return self.ran / self.batches if self.batches else 0.0
+
+    @property
+    def items_per_second(self) -> float:
+        """Throughput over the whole run."""
+        return self.items / self.seconds if self.seconds else 0.0
+
+    def add(self, item: MapItem) -> None:
+        """Count one item."""
+        self.items += 1
+        self.failures += item.error is not None
+        if item.batch_size:
+            self.ran += 1
+            self.batches += 1 / item.batch_size
+
+
+class Workers:
+    """Makes sure that somebody serves the model, for as long as the run lasts."""
+
+    def __init__(self, client: Client, options: RunOptions, log_file: Path) -> None:
+        self._client = client
+        self._options = options
+        self._log_file = log_file
+        self._own: Launcher | None = None
+        self._starts = 0
+
+    def ensure(self) -> None:
+        """Start workers of our own if there are none, or none any more.
+
+        Raises:
+            SetupFailed: If workers of our own were started too often.
+        """
+        if self._own is not None or self._served():
+            return
+        self._starts += 1
+        if self._starts > _STARTS:
+            raise SetupFailed(f"no worker stays up for {self._options.model}: see {self._log_file}")
+        self._own = Launcher(
+            self._client.url,
+            parse_devices(self._options.devices),
+            models=[self._options.model],
+            prefix=f"run-{os.getpid()}-",
+            log_file=self._log_file,
+        )
+        self._own.start()
+        self._own.wait_ready(self._client.registry, _START_LIMIT)
+
+    def _served(self) -> bool:
+        return any(self._options.model in worker.models for worker in self._client.registry.workers())
+
+    def close(self) -> None:
+        """Drain the workers that we started."""
+        if self._own is not None:
+            self._own.close()
+
+
+def run(
+    options: RunOptions,
+    source: BinaryIO,
+    sink: BinaryIO,
+    *,
+    settings: Settings,
+    progress: Callable[[Summary], None] = lambda _: None,
+) -> Summary:
+    """Send every row of `source` through the model; write one row each to `sink`, in order.
+
+    Raises:
+        BrokerUnavailable: If there is no Redis, or it goes away.
+        UnknownModel: If no plugin has the model's name.
+        SetupFailed: If no worker can be kept running.
+    """
+    with ExitStack() as stack:
+        url = stack.enter_context(_broker(settings))
+        client = stack.enter_context(Client(url, settings=settings))
+        manifest = client.manifest(options.model)
+        workers = Workers(client, options, _log_file(settings))
+        stack.callback(workers.close)
+        workers.ensure()
+        target = manifest.field or "text"
+        rows = read_rows(source, field=options.field or target, target=target)
+        return _pump(client, workers, rows, sink, options, progress)
+
+
+def _pump(
+    client: Client,
+    workers: Workers,
+    rows: Iterator[Row],
+    sink: BinaryIO,
+    options: RunOptions,
+    progress: Callable[[Summary], None],
+) -> Summary:
+    summary, begin = Summary(), time.monotonic()
+    for item in client.map(
+        options.model,
+        rows,
+        params=options.params,
+        chunk_size=options.chunk_size,
+        read=_input_of,
+        on_wait=workers.ensure,
+    ):
+        write_row(sink, item.source.custom_id, item.output, item.error)
+        summary.add(item)
+        summary.seconds = time.monotonic() - begin
+        progress(summary)
+    return summary
+
+
+def _input_of(row: Row) -> Any:
+    if row.error is not None:
+        raise row.error
+    return row.input
+
+
+def _broker(settings: Settings) -> AbstractContextManager[str]:
+    if settings.redis_url:
+        return nullcontext(settings.redis_url)
+    return EmbeddedBroker(settings.state_dir, bundled=settings.broker == "bundled")
+
+
+def _log_file(settings: Settings) -> Path:
+    folder = settings.state_dir / "logs"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / f"run-{os.getpid()}.log"

@@ -1,0 +1,293 @@
+"""Client: what an application uses to queue jobs and to get their results."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Self
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from headrace.broker.app import INFER, make_app
+from headrace.broker.connection import broker_errors, connect, redact
+from headrace.broker.embedded import EmbeddedBroker
+from headrace.broker.inputs import InputCheck
+from headrace.broker.registry import Registry
+from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER, value_of
+from headrace.broker.waiter import Meta, ResultWaiter
+from headrace.errors import (
+    BrokerUnavailable,
+    InvalidInput,
+    ResultTimeout,
+)
+from headrace.mapper import MapItem, Mapper
+from headrace.plugins.discovery import discover
+from headrace.plugins.models import KnownModels
+from headrace.sdk.manifest import PluginManifest
+from headrace.settings import Settings, get_settings
+
+
+class PendingResult:
+    """A queued job. Waiting for it is optional; the job runs either way."""
+
+    def __init__(self, client: "Client", job_id: str) -> None:
+        self._client = client
+        #: Celery's task id.
+        self.id = job_id
+        self._future: Future[Meta] | None = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job and return its output.
+
+        Args:
+            timeout: Seconds to wait; None waits until there is a result.
+
+        Raises:
+            ResultTimeout: If there is none in time.
+            JobRevoked: If the job was cancelled or expired.
+            HeadraceError: The error that the job failed with.
+        """
+        try:
+            return value_of(self._wait().result(timeout))
+        except FutureTimeout:
+            raise ResultTimeout(
+                f"job {self.id} has no result after {timeout:g} s: is a worker running? `headrace models` tells"
+            ) from None
+
+    def done(self) -> bool:
+        """Whether there is an output or an error."""
+        return self._wait().done()
+
+    def cancel(self) -> None:
+        """Revoke the job: it does not start any more, and if it runs its result is dropped."""
+        self._client.revoke([self.id])
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait in an event loop."""
+        return self._await().__await__()
+
+    async def _await(self) -> Any:
+        # Registering asks Redis once, which would block the loop.
+        future = await asyncio.get_running_loop().run_in_executor(None, self._wait)
+        return value_of(await asyncio.wrap_future(future))
+
+    def _wait(self) -> Future[Meta]:
+        if self._future is None:
+            self._future = self._client.futures([self.id])[0]
+        return self._future
+
+
+class Client:
+    """Queues jobs on Redis and fetches their results.
+
+    One client serves many threads; make one per process, after any fork.
+
+    Example:
+        >>> with Client() as client:  # doctest: +SKIP
+        ...     client.submit("minilm", {"text": "mill wheel"}).result(timeout=60).shape
+        (384,)
+    """
+
+    def __init__(self, url: str | None = None, *, settings: Settings | None = None) -> None:
+        """Connect.
+
+        Args:
+            url: Redis; by default HEADRACE_REDIS_URL, then an embedded broker that runs.
+            settings: By default those of the process.
+
+        Raises:
+            BrokerUnavailable: If there is no Redis to be reached, within seconds.
+        """
+        self.settings = settings or get_settings()
+        self._embedded: EmbeddedBroker | None = None
+        self.url = url or self.settings.redis_url or self._join_embedded()
+        self.redis = connect(self.url, self.settings)
+        with broker_errors(self.url):
+            self.redis.ping()
+        self.registry = Registry(self.redis)
+        self._app: Celery = make_app(self.url, self.settings)
+        self._channel = f"headrace:notify:{uuid.uuid4()}"
+        self._waiter = ResultWaiter(self.redis, self._channel)
+        self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))
+        self._checks: dict[str, InputCheck] = {}
+
+    def _join_embedded(self) -> str:
+        bundled = self.settings.broker == "bundled"
+        self._embedded = EmbeddedBroker(self.settings.state_dir, bundled=bundled, start_server=False)
+        return self._embedded.start()
+
+    def close(self) -> None:
+        """Free the connections; queued jobs run on."""
+        self._waiter.close()
+        self._app.close()
+        self.redis.close()
+        if self._embedded:
+            self._embedded.close()
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the client."""
+        self.close()
+
+    def models(self) -> list[str]:
+        """Names of the models that workers serve or that this machine has."""
+        with broker_errors(self.url):
+            return sorted(self._models.all())
+
+    def manifest(self, model: str) -> PluginManifest:
+        """A model's manifest.
+
+        Raises:
+            UnknownModel: If neither workers nor this machine know the model.
+        """
+        with broker_errors(self.url):
+            return self._models.get(model)
+
+    def submit(
+        self,
+        model: str,
+        input: Any,  # noqa: A002 - the job message's own word
+        *,
+        params: Mapping[str, Any] | None = None,
+        expires: float | None = None,
+        deadline: float | None = None,
+    ) -> PendingResult:
+        """Queue one input.
+
+        Args:
+            model: Name of the model.
+            input: A JSON value that the model's input schema takes.
+            params: The model's parameters for this job.
+            expires: Seconds until a job that has not started is revoked.
+            deadline: Seconds until a job that has not run is failed.
+
+        Raises:
+            UnknownModel: If neither workers nor this machine know the model.
+            InvalidInput: If the schema rejects the input, or it is too large.
+            BrokerUnavailable: If Redis can't be reached.
+        """
+        return self.submit_many(model, [input], params=params, expires=expires, deadline=deadline)[0]
+
+    def submit_many(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        expires: float | None = None,
+        deadline: float | None = None,
+    ) -> list[PendingResult]:
+        """Queue one job per input; all of them are checked before the first is queued."""
+        values = list(inputs)
+        for value in values:
+            self._check_single(model, value)
+        return [
+            PendingResult(self, self._send(model, value, params=params, expires=expires, deadline=deadline))
+            for value in values
+        ]
+
+    def map(
+        self,
+        model: str,
+        inputs: Iterable[Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        chunk_size: int = 64,
+        max_chunks: int = 32,
+        ordered: bool = True,
+        read: Callable[[Any], Any] = lambda value: value,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Iterator[MapItem]:
+        """Run a model over any number of inputs with bounded memory.
+
+        An input that is refused or fails gives an item with an error; the others go on.
+
+        Args:
+            model: Name of the model.
+            inputs: Read lazily, `chunk_size * max_chunks` items ahead at most.
+            params: The model's parameters for all inputs.
+            chunk_size: Inputs in one job.
+            max_chunks: Jobs that are queued at once.
+            ordered: Yield in the order of the inputs rather than as they complete.
+            read: Takes the model's input out of an element of `inputs`; may raise a
+                HeadraceError to refuse the element.
+            on_wait: Called about once a second while nothing arrives; may raise.
+
+        Raises:
+            UnknownModel: If neither workers nor this machine know the model.
+            BrokerUnavailable: If Redis can't be reached.
+        """
+        check = self._check_of(model)
+        mapper = Mapper(
+            send=lambda values: self._send(model, values, params=params),
+            futures=self.futures,
+            discard=self._waiter.discard,
+            read=lambda source: check.checked(read(source)),
+            on_wait=on_wait,
+        )
+        with broker_errors(self.url):
+            yield from mapper.run(inputs, chunk_size=chunk_size, max_chunks=max_chunks, ordered=ordered)
+
+    def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
+        """Futures of stored results, for several jobs in one round trip."""
+        with broker_errors(self.url):
+            return self._waiter.futures(job_ids)
+
+    def pending(self, job_id: str) -> PendingResult:
+        """A handle on a job that was queued elsewhere or earlier."""
+        return PendingResult(self, job_id)
+
+    def revoke(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs; see `PendingResult.cancel`."""
+        with broker_errors(self.url):
+            self._app.control.revoke(list(job_ids), terminate=True)
+
+    def _check_single(self, model: str, value: Any) -> None:
+        if isinstance(value, list):
+            raise InvalidInput("a list would be read as a chunk of inputs: use submit_many or map")
+        self._check_of(model).checked(value)
+
+    def _check_of(self, model: str) -> InputCheck:
+        if model not in self._checks:
+            manifest = self.manifest(model)
+            limit = self.settings.max_input_bytes
+            self._checks[model] = InputCheck(model, manifest.input_schema, max_input_bytes=limit)
+        return self._checks[model]
+
+    def _send(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        params: Mapping[str, Any] | None,
+        expires: float | None = None,
+        deadline: float | None = None,
+    ) -> str:
+        headers: dict[str, Any] = {REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}
+        if deadline is not None:
+            headers[DEADLINE_HEADER] = time.time() + deadline
+        count = len(inputs) if isinstance(inputs, list) else 1
+        try:
+            sent = self._app.send_task(
+                INFER + model,
+                args=[inputs],
+                kwargs=dict(params or {}),
+                expires=expires,
+                headers=headers,
+                retry=False,
+                # Performance: a repr of the inputs costs more than the rest, and shows them in Flower.
+                argsrepr=f"<{count} input{'s' if count > 1 else ''}>",
+                kwargsrepr=f"<{len(params or {})} params>",
+            )
+        except (OperationalError, OSError) as error:
+            raise BrokerUnavailable(f"Redis at {redact(self.url)} does not take the job: {error}") from error
+        return str(sent.id)
+
+
+__all__ = ["Client", "MapItem", "PendingResult"]

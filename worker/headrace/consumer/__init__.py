@@ -1,0 +1,1 @@
+"""The Celery side: from a claimed job to its settled outcome."""

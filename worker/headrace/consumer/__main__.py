@@ -1,0 +1,64 @@
+"""`python -m headrace.consumer`: one Celery worker on one device."""
+
+import argparse
+import signal
+
+from headrace.broker.app import INFER, make_app
+from headrace.broker.connection import connect
+from headrace.broker.registry import Registry
+from headrace.consumer.pool import BatchPool
+from headrace.consumer.steps import Announce, Credit, EngineInfo
+from headrace.consumer.tasks import register_tasks
+from headrace.errors import BrokerUnavailable
+from headrace.lifetime import end_with_parent
+from headrace.plugins.discovery import Catalog, discover
+from headrace.settings import get_settings
+
+
+def main() -> None:
+    """Run a worker until it is told to stop."""
+    arguments = _arguments()
+    settings = get_settings()
+    if settings.redis_url is None:
+        raise BrokerUnavailable("a worker needs HEADRACE_REDIS_URL: start it with `headrace worker`")
+    end_with_parent(arguments.parent, signal.SIGTERM)
+    catalog = discover(settings.plugin_path)
+    models = arguments.models.split(",") if arguments.models else sorted(catalog.plugins)
+    app = make_app(settings.redis_url, settings)
+    app.conf.headrace_device = arguments.device
+    app.headrace_registry = Registry(connect(settings.redis_url, settings))
+    app.headrace_manifests = _manifests(catalog, models)
+    register_tasks(app, models)
+    app.steps["worker"].add(EngineInfo)
+    app.steps["consumer"].update({Credit, Announce})
+    worker = app.Worker(
+        hostname=arguments.name,
+        pool_cls=BatchPool,
+        concurrency=1,
+        queues=[INFER + model for model in models],
+        task_events=True,
+        loglevel=arguments.loglevel,
+        # Mingle waits a second at every start; gossip serves features that we don't use.
+        without_mingle=True,
+        without_gossip=True,
+    )
+    worker.start()
+    raise SystemExit(worker.exitcode)
+
+
+def _manifests(catalog: Catalog, models: list[str]) -> dict[str, dict[str, object]]:
+    return {model: catalog.get(model).manifest.model_dump(mode="json") for model in models}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m headrace.consumer")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--parent", type=int, required=True, help="end in order when this process is gone")
+    parser.add_argument("--device", default="cpu:0")
+    parser.add_argument("--models", default="", help="comma-separated; default: every model found")
+    parser.add_argument("--loglevel", default="INFO")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Lane: the waiting line of one model, and the window that it hands to the engine."""
+
+from collections import deque
+
+from headrace.consumer.job import Job
+
+#: Items in a window before anything was measured.
+FIRST_WINDOW = 64
+#: Bounds of a window, in items.
+SMALLEST_WINDOW, LARGEST_WINDOW = 8, 1024
+#: Seconds of work that a window holds.
+WINDOW_SECONDS = 1.0
+#: Weight of the past when a batch is added to the measured rate.
+_MEMORY = 0.8
+
+
+class Rate:
+    """Items per second, as a decaying ratio of sums so that tiny batches weigh little."""
+
+    def __init__(self) -> None:
+        self._items = 0.0
+        self._seconds = 0.0
+
+    def add(self, items: int, seconds: float) -> None:
+        """Note a batch that ran."""
+        self._items = self._items * _MEMORY + items
+        self._seconds = self._seconds * _MEMORY + seconds
+
+    @property
+    def value(self) -> float | None:
+        """Items per second, None before the first batch."""
+        return self._items / self._seconds if self._seconds else None
+
+
+def window_size(rate: float | None) -> int:
+    """Items that take about `WINDOW_SECONDS`.
+
+    Example:
+        >>> window_size(None), window_size(200.0), window_size(1.0)
+        (64, 200, 8)
+    """
+    if rate is None:
+        return FIRST_WINDOW
+    return max(SMALLEST_WINDOW, min(LARGEST_WINDOW, round(rate * WINDOW_SECONDS)))
+
+
+class Lane:
+    """Jobs of one model in order of arrival; credit is counted in items."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.rate = Rate()
+        self._jobs: deque[Job] = deque()
+        #: Items that were not handed over; a count, since it is asked for every message.
+        self.waiting = 0
+        #: Items that the engine has and that have no outcome yet.
+        self.handed = 0
+
+    @property
+    def window(self) -> int:
+        """Items in one window, by the measured rate."""
+        return window_size(self.rate.value)
+
+    @property
+    def load(self) -> float:
+        """Windows of work that this worker holds for the model."""
+        return (self.waiting + self.handed) / self.window
+
+    def put(self, job: Job) -> None:
+        """Add a job at the end."""
+        self._jobs.append(job)
+        self.waiting += job.waiting
+
+    def ready(self, now: float, *, max_delay: float) -> bool:
+        """Whether to hand over now: at once to an idle engine, else when full or old enough."""
+        if not self._jobs or self.handed >= 2 * self.window:
+            return False
+        if self.handed == 0 or self.waiting >= self.window:
+            return True
+        return now - self._jobs[0].arrived >= max_delay
+
+    def take(self) -> list[tuple[Job, int]]:
+        """Jobs and how many items of each to hand over, up to two windows in the engine."""
+        room = 2 * self.window - self.handed
+        taken = []
+        while room > 0 and self._jobs:
+            job = self._jobs[0]
+            count = min(job.waiting, room)
+            if count == job.waiting:
+                self._jobs.popleft()
+            room -= count
+            self.waiting -= count
+            taken.append((job, count))
+        return taken
+
+    def discard(self, job: Job) -> None:
+        """Take a job out of the line, if it is there."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+            self.waiting -= job.waiting
+
+    def clear(self) -> None:
+        """Drop the jobs of which nothing was handed over; their messages go back to the queue."""
+        self._jobs = deque(job for job in self._jobs if job.started)
+        self.waiting = sum(job.waiting for job in self._jobs)

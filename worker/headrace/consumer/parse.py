@@ -1,0 +1,64 @@
+"""From a Celery request to a Job, or to one that is refused before it reaches a lane."""
+
+from typing import Any
+
+from celery.worker.request import Request
+
+from headrace.broker.results import DEADLINE_HEADER
+from headrace.consumer.job import TASK_PREFIX, Job, parse_deadline
+from headrace.errors import HeadraceError, InvalidInput
+from headrace.sdk.messages import Outcome
+
+
+class InvalidJob(Job):
+    """A job whose outcome is an error already."""
+
+
+def parse_job(request: Request, trace: Any, args: Any, *, time_limit: float | None, arrived: float) -> Job:
+    """Read a request's inputs, params and headers.
+
+    A message that is no inference job becomes an InvalidJob, so that it is settled as a
+    FAILURE of its own and never stops the worker.
+    """
+    name, task_id, headers, *_ = args
+    positional, params, embed = request._payload
+    # The body is decoded already; without a content type the tracer takes it as it is.
+    trace_args = (name, task_id, headers, (positional, params, embed), None, None)
+    common: dict[str, Any] = {
+        "model": str(name).removeprefix(TASK_PREFIX),
+        "request": request,
+        "trace": trace,
+        "trace_args": trace_args,
+        "arrived": arrived,
+    }
+    try:
+        inputs, deadline = _only_argument(positional), parse_deadline(headers.get(DEADLINE_HEADER))
+    except HeadraceError as error:
+        return _refused(common, error)
+    is_chunk = isinstance(inputs, list)
+    job = Job(
+        **common,
+        inputs=inputs if is_chunk else [inputs],
+        params=dict(params),
+        is_chunk=is_chunk,
+        deadline=deadline,
+        expires=request.expires.timestamp() if request.expires else None,
+        time_limit=time_limit,
+    )
+    return job if job.inputs else _empty(common)
+
+
+def _only_argument(positional: Any) -> Any:
+    if not isinstance(positional, list | tuple) or len(positional) != 1:
+        raise InvalidInput("an infer job takes exactly one positional argument: args=[input] or args=[[inputs ...]]")
+    return positional[0]
+
+
+def _refused(common: dict[str, Any], error: HeadraceError) -> InvalidJob:
+    job = InvalidJob(**common, inputs=[None], params={}, is_chunk=False)
+    job.item_ids, job.outcomes = [0], {0: Outcome(error=error)}
+    return job
+
+
+def _empty(common: dict[str, Any]) -> InvalidJob:
+    return InvalidJob(**common, inputs=[], params={}, is_chunk=True)

@@ -1,0 +1,197 @@
+"""BatchPool: Celery's pool interface on top of one engine process.
+
+Everything here runs on the worker's event loop: the engine's socket is one of the
+loop's readers, so no state is shared between threads.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from celery.concurrency.base import BasePool, apply_target
+from celery.worker.request import Request
+
+from headrace.consumer.job import TASK_PREFIX, Job
+from headrace.consumer.lane import Lane
+from headrace.consumer.parse import InvalidJob, parse_job
+from headrace.consumer.settle import announce_revoked, settle
+from headrace.engine.process import EngineProcess
+from headrace.engine.supervisor import EngineSupervisor
+from headrace.sdk.messages import Outcome
+from headrace.settings import child_environment, get_settings
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at time limits, back-offs and queue delays.
+_TICK = 0.05
+
+
+class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
+    """Puts jobs into lanes, hands windows to the engine, settles what comes back."""
+
+    signal_safe = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = get_settings()
+        self._max_delay = settings.max_queue_delay_ms / 1000
+        self._lanes: dict[str, Lane] = {}
+        self._jobs: dict[int, Job] = {}
+        self._hub: Any = None
+        self._draining = False
+        #: Name of the device, set by the worker before it starts.
+        self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
+        self.supervisor = EngineSupervisor(
+            partial(EngineProcess, self.device, child_environment()),
+            self,
+            load_time_limit=settings.load_time_limit,
+        )
+
+    # -- Celery's pool interface
+
+    def on_start(self) -> None:
+        """Spawn the engine; it imports nothing heavy before a model's first job."""
+        self.supervisor.start()
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Have the worker's loop watch the engine, after every (re)connection."""
+        self._hub = loop
+        if self.supervisor.engine:
+            self.on_connected(self.supervisor.engine)
+        loop.call_repeatedly(_TICK, self._tick)
+
+    def on_apply(
+        self, target: Callable[..., Any], args: Any, kwargs: Any, **options: Any
+    ) -> Job | None:
+        """Take a job, or run one of Celery's own tasks at once."""
+        if not str(args[0]).startswith(TASK_PREFIX):
+            callback, accept_callback = options["callback"], options["accept_callback"]
+            apply_target(target, args, kwargs, callback, accept_callback)
+            return None
+        request: Request = options["callback"].__self__
+        job = parse_job(request, target, args, time_limit=options.get("timeout"), arrived=time.monotonic())
+        job.on_terminate = self._on_terminate
+        if isinstance(job, InvalidJob):
+            settle(job)
+            return job
+        self._lane(job.model).put(job)
+        self._feed()
+        return job
+
+    def on_close(self) -> None:
+        """Warm shutdown begins: what the engine has finishes, the rest goes back."""
+        self._draining = True
+
+    def on_stop(self) -> None:
+        """Finish what the engine has; unacknowledged jobs return when the channel closes."""
+        self._draining = True
+        for lane in self._lanes.values():
+            lane.clear()
+        while self._hub and (self._jobs or self._hub._ready):
+            self._hub.run_once()
+        self.supervisor.close()
+
+    def on_terminate(self) -> None:
+        """Cold shutdown: the engine ends now, every unsettled job goes back."""
+        self.supervisor.kill()
+
+    def terminate_job(self, pid: int, signal: int | None = None) -> None:
+        """Signal nothing: the pid is shared by all jobs of the batch. See `Job.terminate`."""
+
+    # -- credit
+
+    def has_credit(self) -> bool:
+        """Whether the consumer may claim another message: below two windows of work."""
+        return not self._draining and sum(lane.load for lane in self._lanes.values()) < 2
+
+    @property
+    def resident(self) -> list[str]:
+        """Models whose weights are on the device."""
+        return sorted(self.supervisor.loaded)
+
+    def batch_limits(self) -> str:
+        """Largest batch of each resident model, as Flower shows it."""
+        return ", ".join(
+            f"{each.model}: {each.max_batch_size} items, {each.max_batch_tokens or 'any number of'} units"
+            for each in self.supervisor.loaded.values()
+        )
+
+    # -- lanes to engine
+
+    def _lane(self, model: str) -> Lane:
+        return self._lanes.setdefault(model, Lane(model))
+
+    def _feed(self) -> None:
+        now = time.monotonic()
+        for lane in self._lanes.values():
+            if lane.ready(now, max_delay=self._max_delay):
+                self._hand_over(lane)
+
+    def _hand_over(self, lane: Lane) -> None:
+        window = []
+        for job, count in lane.take():
+            if job.closed or (not job.started and job.request.revoked()):
+                job.closed = True
+                continue
+            if not job.started:
+                # Celery sends task-started and remembers the pid of who runs it.
+                job.request.on_accepted(self.supervisor.engine_pid or 0, time.monotonic())
+            items = list(job.hand_over(count))
+            lane.handed += len(items)
+            self._jobs.update((item.item_id, job) for item in items)
+            window += items
+        self.supervisor.submit(window)
+
+    def _tick(self) -> None:
+        self.supervisor.tick()
+        self._feed()
+
+    # -- engine to settler
+
+    def on_outcomes(self, model: str, seconds: float, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+        """Note outcomes; settle the jobs that they complete."""
+        lane = self._lane(model)
+        lane.handed -= len(outcomes)
+        if seconds:
+            lane.rate.add(len(outcomes), seconds)
+        touched: dict[Job, None] = {}
+        for item_id, outcome in outcomes:
+            job = self._jobs.pop(item_id)
+            job.outcomes[item_id] = outcome
+            if seconds:
+                job.batch_sizes[item_id] = len(outcomes)
+            touched[job] = None
+        for job in touched:
+            job.seconds += seconds
+            if job.complete and not job.closed:
+                settle(job)
+        self._feed()
+
+    def on_connected(self, engine: EngineProcess) -> None:
+        """Watch a new engine's socket."""
+        if self._hub:
+            self._hub.add_reader(engine.fileno(), self.supervisor.on_readable)
+
+    def on_disconnected(self, engine: EngineProcess) -> None:
+        """Stop watching before the descriptor can be used again."""
+        if self._hub:
+            self._hub.remove(engine.fileno())
+
+    # -- revoke
+
+    def _on_terminate(self, job: Job) -> None:
+        if job.closed:
+            return
+        announce_revoked(job)
+        self._lane(job.model).discard(job)
+        self.supervisor.cancel(job.item_ids)
+
+    def _get_info(self) -> dict[str, Any]:
+        return {
+            **super()._get_info(),
+            "max-concurrency": 1,
+            "processes": [self.supervisor.engine_pid],
+            "device": self.device,
+        }

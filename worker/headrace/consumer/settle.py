@@ -1,0 +1,92 @@
+"""Settle: run Celery's own tracer for a job whose outcomes are complete.
+
+The tracer calls the task's `run`, which finds the job here and returns or raises its
+outcome. So states, retries, links, chains, chords and events are Celery's own.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+
+from headrace.consumer.job import Job
+from headrace.errors import HeadraceError
+from headrace.sdk.messages import Outcome
+
+logger = logging.getLogger(__name__)
+
+_settling: ContextVar[Job | None] = ContextVar("settling", default=None)
+
+
+def settle(job: Job) -> None:
+    """Store the job's outcome, acknowledge it, and tell Celery's events."""
+    job.closed = True
+    if job.is_revoked():
+        announce_revoked(job)
+        return
+    try:
+        with _current(job):
+            failed, returned, _ = job.trace(*job.trace_args)
+    except Exception:
+        logger.exception("job %s could not be settled", job.request.id)
+        job.request.on_failure(ExceptionInfo())
+        return
+    # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
+    job.request.on_success((failed, returned, job.seconds))
+
+
+def announce_revoked(job: Job) -> None:
+    """Mark a job REVOKED and acknowledge it, unless Celery's terminate did so already."""
+    job.closed = True
+    if not job.request._already_revoked:
+        expired = job.request.maybe_expire() or False
+        job.request._announce_revoked("expired" if expired else "revoked", job.started, None, expired)
+
+
+def current_job() -> Job:
+    """The job that is being settled.
+
+    Raises:
+        HeadraceError: If the task runs outside of headrace's pool.
+    """
+    job = _settling.get()
+    if job is None:
+        raise HeadraceError("infer tasks run in a headrace worker only: start one with `headrace worker`")
+    return job
+
+
+@contextmanager
+def _current(job: Job) -> Iterator[None]:
+    token = _settling.set(job)
+    try:
+        yield
+    finally:
+        _settling.reset(token)
+
+
+def single_result(job: Job) -> Any:
+    """A single job's output.
+
+    Raises:
+        HeadraceError: The item's error, with the engine's traceback as its cause.
+    """
+    outcome = job.results()[0]
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.output
+
+
+def chunk_result(job: Job) -> list[dict[str, Any]]:
+    """A chunk's outcomes, one mapping per input, in order."""
+    return [
+        _row(job.outcomes[item_id]) | {"batch_size": job.batch_sizes.get(item_id, 0)} for item_id in job.item_ids
+    ]
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    if outcome.error is not None:
+        return {"ok": False, "error": outcome.error.to_wire()}
+    return {"ok": True, "output": outcome.output}

@@ -1,0 +1,85 @@
+"""Bootsteps: what headrace adds to Celery's worker as it starts and stops."""
+
+import logging
+from types import MethodType
+from typing import Any
+
+import redis
+from celery import bootsteps
+from celery.worker.components import Pool
+from celery.worker.consumer.tasks import Tasks
+
+from headrace.broker.registry import BEAT_SECONDS, Registry, make_record
+from headrace.consumer.pool import BatchPool
+from headrace.hardware.probes import probe
+from headrace.sdk.device import Device
+
+logger = logging.getLogger(__name__)
+
+
+class EngineInfo(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Shows device and models in `celery inspect stats` and in Flower's `/api/workers`."""
+
+    requires = (Pool,)
+
+    def info(self, worker: Any) -> dict[str, Any]:
+        """Flat keys, since Flower's worker page shows no deeper ones."""
+        pool: BatchPool = worker.pool
+        memory = probe(Device.parse(pool.device))
+        return {
+            "headrace_device": pool.device,
+            "headrace_free_bytes": memory.free,
+            "headrace_total_bytes": memory.total,
+            "headrace_resident_models": ", ".join(pool.resident),
+            "headrace_batch_limit": pool.batch_limits(),
+            "headrace_engine_pid": pool.supervisor.engine_pid,
+            "headrace_engine_restarts": pool.supervisor.restarts,
+        }
+
+
+class Credit(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Lets the lanes decide whether another message may be claimed."""
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        """Replace the channel's count of messages by the lanes' count of items."""
+        pool: BatchPool = consumer.pool
+        qos = consumer.task_consumer.channel.qos
+        qos.can_consume = MethodType(lambda _: pool.has_credit(), qos)
+
+
+class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Publishes the worker's models, and gives signs of life while it consumes."""
+
+    requires = (Tasks,)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._timer: Any = None
+
+    def start(self, consumer: Any) -> None:
+        """Publish at once and then every two seconds."""
+        registry: Registry = consumer.app.headrace_registry
+        registry.publish(consumer.app.headrace_manifests)
+        self._beat(consumer)
+        self._timer = consumer.timer.call_repeatedly(BEAT_SECONDS, self._beat, (consumer,))
+
+    def stop(self, consumer: Any) -> None:
+        """Withdraw first, so that nobody counts on a worker that drains."""
+        if self._timer:
+            self._timer.cancel()
+        try:
+            consumer.app.headrace_registry.withdraw(consumer.hostname)
+        except redis.RedisError as error:
+            logger.warning("could not withdraw from the registry: %s", error)
+
+    def _beat(self, consumer: Any) -> None:
+        pool: BatchPool = consumer.pool
+        models = sorted(consumer.app.headrace_manifests)
+        record = make_record(consumer.hostname, pool.device, models, pool.resident)
+        try:
+            consumer.app.headrace_registry.beat(record)
+        except redis.RedisError as error:
+            # Celery's own consumer notices a lost broker and reconnects.
+            logger.warning("no sign of life could be given: %s", error)

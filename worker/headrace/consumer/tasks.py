@@ -1,0 +1,42 @@
+"""InferTask: what Celery runs for a job, once its outcome is there."""
+
+from typing import Any
+
+from celery import Celery, Task
+
+from headrace.broker.codec import to_json
+from headrace.broker.results import wants_packed
+from headrace.consumer.job import TASK_PREFIX
+from headrace.consumer.settle import chunk_result, current_job, single_result
+from headrace.errors import DeadlineExceeded, HeadraceError, InvalidInput, JobRevoked
+
+
+class InferTask(Task):  # type: ignore[misc]  # Celery has no types
+    """The task `infer.<model>`: answers with the outcome that the engine gave."""
+
+    abstract = True
+    typing = False
+    acks_late = True
+    max_retries = 3
+    default_retry_delay = 1
+    resultrepr_maxsize = 256
+    #: Logged without a traceback: the sender's business, not a fault here.
+    throws = (InvalidInput, DeadlineExceeded, JobRevoked)
+
+    def run(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Return the job's output, or raise its error."""
+        job = current_job()
+        try:
+            result = chunk_result(job) if job.is_chunk else single_result(job)
+        except HeadraceError as error:
+            if error.retryable:
+                raise self.retry(exc=error) from error
+            raise
+        return result if wants_packed(self.request) else to_json(result)
+
+
+def register_tasks(app: Celery, models: list[str]) -> None:
+    """Give the app one task per model."""
+    for model in models:
+        name = TASK_PREFIX + model
+        app.register_task(type(f"Infer_{model}", (InferTask,), {"name": name, "__module__": __name__})())

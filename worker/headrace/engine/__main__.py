@@ -1,0 +1,48 @@
+"""`python -m headrace.engine`: the entry point of an engine process."""
+
+import argparse
+import faulthandler
+import logging
+import signal
+import socket
+
+from headrace.attention import load_attention
+from headrace.engine.server import EngineServer
+from headrace.lifetime import end_with_parent
+from headrace.plugins.discovery import discover
+from headrace.plugins.factory import PluginFactory
+from headrace.plugins.manager import open_plugin_manager
+from headrace.sdk.device import Device
+from headrace.settings import get_settings
+
+
+def main() -> None:
+    """Serve the socket that the worker passed down until it closes."""
+    arguments = _arguments()
+    faulthandler.enable()
+    # The closed socket says the same, but a plugin that holds the interpreter's lock in
+    # native code keeps the receiving thread from seeing it.
+    end_with_parent(arguments.parent, signal.SIGKILL)
+    logging.basicConfig(level=logging.INFO, format=f"[%(asctime)s: %(levelname)s/engine {arguments.device}] %(message)s")
+    device = Device.parse(arguments.device)
+    settings = get_settings()
+    manager = open_plugin_manager(
+        catalog=discover(settings.plugin_path),
+        factory=PluginFactory(settings.models),
+        device=device,
+        attention=lambda dtype: load_attention(device, dtype),
+    )
+    with socket.socket(fileno=arguments.fd) as connection:
+        EngineServer(connection, manager).serve()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m headrace.engine")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--device", required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""BatchExecutor: prepared items in, exactly one outcome each out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headrace.engine.outcomes import Answer, Report
+from headrace.errors import BatchLawBroken, DeadlineExceeded, HeadraceError, InferenceFailed, JobRevoked
+from headrace.memory.plan import plan_batches
+from headrace.sdk.messages import Outcome, Prepared
+from headrace.sdk.plugin import ModelPluginInterface
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """An item on its way through the executor."""
+
+    item_id: int
+    prepared: Prepared
+    #: Epoch seconds after which nobody wants the result; None for no deadline.
+    deadline: float | None = None
+    #: Epoch seconds after which it must not start; None for never.
+    expires: float | None = None
+
+
+class BatchExecutor:
+    """Plans prepared items into batches, runs them, and answers every item."""
+
+    def __init__(
+        self,
+        *,
+        report: Report,
+        cancelled: Callable[[int], bool] = lambda _: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._report = report
+        self._cancelled = cancelled
+        self._clock = clock
+
+    def run(self, model: str, plugin: ModelPluginInterface, entries: Sequence[Entry]) -> None:
+        """Answer the items that can't run, then run the rest batch by batch."""
+        live = [entry for entry in entries if not self._refused(model, entry)]
+        for batch in plan_batches(
+            [entry.prepared.size for entry in live],
+            max_batch_size=plugin.config.max_batch_size,
+            max_batch_tokens=plugin.config.max_batch_tokens,
+        ):
+            self._run_batch(model, plugin, [live[position] for position in batch])
+
+    def _refused(self, model: str, entry: Entry) -> bool:
+        if entry.prepared.error is None:
+            return False
+        self._report.answer(model, 0.0, [Answer(entry.item_id, Outcome(error=entry.prepared.error))])
+        return True
+
+    def _run_batch(self, model: str, plugin: ModelPluginInterface, batch: Sequence[Entry]) -> None:
+        wanted = [entry for entry in batch if not self._unwanted(model, entry)]
+        if not wanted:
+            return
+        self._report.started("infer", model, [entry.item_id for entry in wanted])
+        begin = time.monotonic()
+        outcomes = infer_bisecting(plugin, [entry.prepared for entry in wanted])
+        # A clock that did not tick would show a runtime of zero for work that was done.
+        seconds = max(time.monotonic() - begin, 1e-6)
+        answers = [Answer(entry.item_id, outcome) for entry, outcome in zip(wanted, outcomes, strict=True)]
+        self._report.answer(model, seconds, answers)
+        self._report.ended("infer", model, seconds)
+
+    def _unwanted(self, model: str, entry: Entry) -> bool:
+        error: HeadraceError
+        if self._cancelled(entry.item_id):
+            error = JobRevoked("the job was revoked before it ran")
+        elif entry.expires is not None and entry.expires < self._clock():
+            error = JobRevoked("the job expired before it ran")
+        elif entry.deadline is not None and entry.deadline < self._clock():
+            error = DeadlineExceeded("the job's deadline passed before it ran: allow more time or add workers")
+        else:
+            return False
+        self._report.answer(model, 0.0, [Answer(entry.item_id, Outcome(error=error))])
+        return True
+
+
+def infer_bisecting(plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
+    """Run a batch; where it raises, halve it until the exception stands alone on its item."""
+    try:
+        return _checked(plugin.infer(batch), expected=len(batch))
+    except Exception as caught:
+        if len(batch) == 1:
+            return [Outcome(error=_as_headrace_error(caught))]
+    # Outside the except block: there the exception's frames would keep the batch's
+    # tensors alive while the halves run.
+    middle = len(batch) // 2
+    return infer_bisecting(plugin, batch[:middle]) + infer_bisecting(plugin, batch[middle:])
+
+
+def _checked(outcomes: object, *, expected: int) -> list[Outcome]:
+    if not isinstance(outcomes, list) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
+        raise BatchLawBroken("infer must return a list of Outcome: correct the plugin")
+    if len(outcomes) != expected:
+        raise BatchLawBroken(f"infer got {expected} items and returned {len(outcomes)} outcomes: correct the plugin")
+    return outcomes
+
+
+def _as_headrace_error(caught: Exception) -> HeadraceError:
+    if isinstance(caught, HeadraceError):
+        return caught
+    error = InferenceFailed(f"{type(caught).__name__}: {caught}")
+    error.__cause__ = caught
+    return error

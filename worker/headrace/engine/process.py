@@ -1,0 +1,141 @@
+"""EngineProcess: the worker's handle on one engine."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+from headrace.engine.messages import Decoder, Message, Shutdown
+
+_RECEIVE_BYTES = 1 << 20
+#: Seconds that a send may block on a full socket before the engine counts as dead.
+_SEND_LIMIT = 10.0
+#: Seconds that an engine may take to clean up after Shutdown.
+_SHUTDOWN_LIMIT = 5.0
+
+
+class EngineProcess:
+    """Spawns an engine, sends it messages, reads its answers, knows how it ended."""
+
+    def __init__(self, device: str, environment: Mapping[str, str]) -> None:
+        self._device = device
+        self._environment = dict(environment)
+        self._decoder = Decoder()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Spawn the child in a session of its own, so that Ctrl-C reaches only the worker."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                self._command(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+            )
+        self._socket = ours
+
+    def _command(self, fd: int) -> list[str]:
+        # -P keeps the current folder off sys.path: a stray module there must not be run.
+        base = [sys.executable, "-P", "-m", "headrace.engine"]
+        return [*base, "--fd", str(fd), "--parent", str(os.getpid()), "--device", self._device]
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._running.pid
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for an event loop to watch."""
+        return self._connection.fileno()
+
+    def send(self, message: Message) -> None:
+        """Send a message, waiting a bounded time for a slow reader.
+
+        Raises:
+            OSError: If the engine is gone or does not read.
+        """
+        data = message.encode()
+        self._connection.settimeout(_SEND_LIMIT)
+        self._connection.sendall(data)
+
+    def receive(self) -> Iterator[Message]:
+        """Yield what has arrived, without waiting.
+
+        Raises:
+            EOFError: If the engine has closed its end: it is dead or dying.
+        """
+        self._connection.setblocking(False)
+        while True:
+            try:
+                data = self._connection.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise EOFError
+            yield from self._decoder.feed(data)
+            self._connection.setblocking(False)
+
+    def kill(self) -> None:
+        """End the engine now; its answers that have arrived can still be received."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def reap(self) -> str:
+        """Make sure that the child has ended, free the socket, and say how it ended."""
+        self.kill_after(1.0)
+        self._connection.close()
+        return describe_exit(self._running.returncode)
+
+    def kill_after(self, seconds: float) -> None:
+        """Give the child some seconds to end by itself, then kill it."""
+        try:
+            self._running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._running.wait()
+
+    def close(self) -> None:
+        """Ask the engine to clean up and end; kill it if it does not."""
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):
+            self.send(Shutdown())
+        self.kill_after(_SHUTDOWN_LIMIT)
+        self._connection.close()
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the engine was not started")
+        return self._process
+
+    @property
+    def _connection(self) -> socket.socket:
+        if self._socket is None:
+            raise RuntimeError("the engine was not started")
+        return self._socket
+
+
+def describe_exit(returncode: int) -> str:
+    """Say how a process ended.
+
+    Example:
+        >>> describe_exit(-9)
+        'killed by SIGKILL'
+    """
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return f"killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"killed by signal {-returncode}"

@@ -1,0 +1,127 @@
+"""The engine's own side: one process that owns a device and runs plugins on it."""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from headrace.engine.batch import BatchExecutor, Entry
+from headrace.engine.inbox import Inbox, Waiting
+from headrace.engine.messages import Cancel, Decoder, Loaded, Message, Ready, Shutdown, Window
+from headrace.engine.outcomes import Answer, Report
+from headrace.engine.prepare import prepare_window
+from headrace.errors import HeadraceError, SetupFailed
+from headrace.plugins.manager import PluginManager
+from headrace.sdk.messages import Outcome
+from headrace.sdk.plugin import ModelPluginInterface
+
+logger = logging.getLogger(__name__)
+
+_RECEIVE_BYTES = 1 << 20
+
+
+class EngineServer:
+    """Receives windows, loads plugins on their first job, streams outcomes back.
+
+    Three threads: one receives, one prepares, the main one loads and infers.
+    """
+
+    def __init__(self, connection: socket.socket, manager: PluginManager) -> None:
+        self._connection = connection
+        self._manager = manager
+        self._inbox = Inbox()
+        self._report = Report(connection.sendall)
+        self._cancelled: set[int] = set()
+        self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
+        self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+
+    def serve(self) -> None:
+        """Run windows until the worker says Shutdown."""
+        threading.Thread(target=self._receive, name="receive", daemon=True).start()
+        self._report.send(Ready(pid=os.getpid()))
+        while turn := self._inbox.take():
+            self._run(turn)
+        self._preparing.shutdown(cancel_futures=True)
+        self._manager.close()
+
+    def _run(self, turn: Sequence[Waiting]) -> None:
+        model = turn[0].window.model
+        item_ids = [item[0] for waiting in turn for item in waiting.window.items]
+        try:
+            plugin = self._load(model, item_ids)
+        except Exception as caught:
+            self._report.answer(model, 0.0, _all_failed(item_ids, _as_setup_failure(model, caught)))
+            return
+        futures = [waiting.entries or self._prepare(plugin, waiting.window) for waiting in turn]
+        entries = [entry for future in futures for entry in future.result()]
+        self._executor.run(model, plugin, entries)
+        self._cancelled.difference_update(item_ids)
+
+    def _load(self, model: str, item_ids: list[int]) -> ModelPluginInterface:
+        if model in self._manager.resident():
+            return self._manager.load(model)
+        begin = time.monotonic()
+        self._report.started("load", model, item_ids)
+        try:
+            plugin = self._manager.load(model)
+        finally:
+            self._report.ended("load", model, time.monotonic() - begin)
+        self._report.send(_loaded(model, plugin, time.monotonic() - begin))
+        return plugin
+
+    def _prepare(self, plugin: ModelPluginInterface, window: Window) -> Future[list[Entry]]:
+        return self._preparing.submit(self._prepare_reporting, plugin, window)
+
+    def _prepare_reporting(self, plugin: ModelPluginInterface, window: Window) -> list[Entry]:
+        begin = time.monotonic()
+        self._report.started("prepare", window.model, [item[0] for item in window.items])
+        entries = prepare_window(plugin, window)
+        self._report.ended("prepare", window.model, time.monotonic() - begin)
+        return entries
+
+    def _receive(self) -> None:
+        decoder = Decoder()
+        with contextlib.suppress(OSError):
+            while data := self._connection.recv(_RECEIVE_BYTES):
+                for message in decoder.feed(data):
+                    self._handle(message)
+        # The worker is gone: nobody is left to hear an outcome, and whatever the other
+        # threads run must not keep the device. Exit without waiting for them.
+        os._exit(1)
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Window):
+            resident = message.model in self._manager.resident()
+            entries = self._prepare(self._manager.load(message.model), message) if resident else None
+            self._inbox.put(Waiting(message, entries))
+        elif isinstance(message, Cancel):
+            self._cancelled.update(message.item_ids)
+        elif isinstance(message, Shutdown):
+            self._inbox.close()
+
+
+def _loaded(model: str, plugin: ModelPluginInterface, seconds: float) -> Loaded:
+    return Loaded(
+        model=model,
+        seconds=seconds,
+        max_batch_size=plugin.config.max_batch_size,
+        max_batch_tokens=plugin.config.max_batch_tokens,
+        batch_time_limit=plugin.config.batch_time_limit,
+    )
+
+
+def _all_failed(item_ids: list[int], error: HeadraceError) -> list[Answer]:
+    return [Answer(item_id, Outcome(error=error)) for item_id in item_ids]
+
+
+def _as_setup_failure(model: str, caught: Exception) -> HeadraceError:
+    logger.error("model %s cannot be used", model, exc_info=caught)
+    if isinstance(caught, HeadraceError):
+        return caught
+    error = SetupFailed(f"model {model} could not be loaded: {type(caught).__name__}: {caught}")
+    error.__cause__ = caught
+    return error

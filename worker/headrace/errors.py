@@ -1,0 +1,182 @@
+"""Every error that leaves headrace, in one tree.
+
+    HeadraceError                 internal_error
+    +-- ConfigError               invalid_config
+    +-- BrokerUnavailable         broker_unavailable      (retryable)
+    +-- UnknownModel              unknown_model
+    +-- InvalidInput              invalid_input
+    |   +-- InputTooLarge         input_too_large
+    |   +-- InvalidLine           invalid_line
+    +-- PluginError               plugin_error
+    |   +-- ManifestError         invalid_manifest
+    |   +-- DuplicatePlugin       duplicate_plugin
+    |   +-- MissingRequirement    missing_requirement
+    |   +-- PluginImportFailed    plugin_import_failed
+    |   +-- WeightsError          weights_error
+    |   +-- SetupFailed           setup_failed
+    +-- InferenceFailed           inference_failed
+    |   +-- BatchLawBroken        batch_law_broken
+    +-- EngineDied                engine_died
+    +-- TimeLimitExceeded         time_limit_exceeded
+    +-- DeadlineExceeded          deadline_exceeded
+    +-- JobRevoked                revoked
+    +-- ResultTimeout             result_timeout          (also a TimeoutError)
+
+A message says what happened, to which job or file, and what to do about it.
+"""
+
+from typing import Any, ClassVar
+
+
+class HeadraceError(Exception):
+    """Something went wrong inside headrace; the worker's log has the whole story."""
+
+    #: Stable name of the error on the wire, in output rows and in docs.
+    code: ClassVar[str] = "internal_error"
+    #: Whether running the same job again may succeed; such errors use Celery's retry.
+    retryable: ClassVar[bool] = False
+
+    def to_wire(self) -> dict[str, Any]:
+        """The `{"code", "message"}` mapping that results and output rows carry."""
+        return {"code": self.code, "message": str(self)}
+
+
+class ConfigError(HeadraceError):
+    """A setting or a model's configuration has a value that is not allowed."""
+
+    code = "invalid_config"
+
+
+class BrokerUnavailable(HeadraceError):
+    """Redis cannot be reached."""
+
+    code = "broker_unavailable"
+    retryable = True
+
+
+class UnknownModel(HeadraceError):
+    """No plugin of that name is known to the workers or on this machine."""
+
+    code = "unknown_model"
+
+
+class InvalidInput(HeadraceError):
+    """The model's input schema or its `prepare` rejects the input."""
+
+    code = "invalid_input"
+
+
+class InputTooLarge(InvalidInput):
+    """The input is larger than `max_input_bytes`."""
+
+    code = "input_too_large"
+
+
+class InvalidLine(InvalidInput):
+    """A line of an input file is not a JSON object with the wanted field."""
+
+    code = "invalid_line"
+
+
+class PluginError(HeadraceError):
+    """A plugin cannot be used."""
+
+    code = "plugin_error"
+
+
+class ManifestError(PluginError):
+    """A `plugin_manifest.json` is missing a field, has an unknown one or is not JSON."""
+
+    code = "invalid_manifest"
+
+
+class DuplicatePlugin(PluginError):
+    """Two manifests claim the same model name; the first one found is used."""
+
+    code = "duplicate_plugin"
+
+
+class MissingRequirement(PluginError):
+    """A package that the manifest lists under `requirements` is not installed."""
+
+    code = "missing_requirement"
+
+
+class PluginImportFailed(PluginError):
+    """The manifest's `entry_point` does not import or is no ModelPluginInterface."""
+
+    code = "plugin_import_failed"
+
+
+class WeightsError(PluginError):
+    """Weights are missing, have another sha256 or are in a format that is not allowed."""
+
+    code = "weights_error"
+
+
+class SetupFailed(PluginError):
+    """A plugin raised while it was initialised or loaded its model."""
+
+    code = "setup_failed"
+
+
+class InferenceFailed(HeadraceError):
+    """The plugin raised on this item, alone in its batch."""
+
+    code = "inference_failed"
+
+
+class BatchLawBroken(InferenceFailed):
+    """The plugin returned another number of outcomes than it got inputs, or something else."""
+
+    code = "batch_law_broken"
+
+
+class EngineDied(HeadraceError):
+    """The engine process ended while it ran this item alone."""
+
+    code = "engine_died"
+
+
+class TimeLimitExceeded(HeadraceError):
+    """The item ran past its hard time limit, alone in its batch."""
+
+    code = "time_limit_exceeded"
+
+
+class DeadlineExceeded(HeadraceError):
+    """The job's deadline passed before it ran."""
+
+    code = "deadline_exceeded"
+
+
+class JobRevoked(HeadraceError):
+    """The job was revoked or expired before it had a result."""
+
+    code = "revoked"
+
+
+class ResultTimeout(HeadraceError, TimeoutError):
+    """No result within the time-out; the job itself goes on."""
+
+    code = "result_timeout"
+
+
+def _tree(root: type[HeadraceError]) -> list[type[HeadraceError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+_BY_CODE = {error.code: error for error in _tree(HeadraceError)}
+_BY_NAME = {error.__name__: error for error in _tree(HeadraceError)}
+
+
+def error_from_wire(wire: dict[str, Any]) -> HeadraceError:
+    """Build the error again that `HeadraceError.to_wire` wrote."""
+    kind = _BY_CODE.get(str(wire.get("code")), HeadraceError)
+    return kind(str(wire.get("message", "")))
+
+
+def error_from_name(name: str, message: str) -> HeadraceError:
+    """Build an error from the class name that Celery stores with a FAILURE."""
+    known = _BY_NAME.get(name)
+    return known(message) if known else HeadraceError(f"{name}: {message}")

@@ -1,0 +1,119 @@
+"""Mapper: many inputs through few chunks at a time."""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.broker.results import value_of
+from headrace.broker.waiter import Meta
+from headrace.errors import HeadraceError, error_from_wire
+
+#: Seconds between two calls of `on_wait`.
+_WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapItem:
+    """One input's outcome."""
+
+    #: Position of the element in what was mapped, and the element.
+    index: int
+    source: Any
+    output: Any = None
+    error: HeadraceError | None = None
+    #: Items in the batch that it ran in; 0 if it never ran.
+    batch_size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Chunk:
+    """A job in flight, and the items that were refused before it was sent."""
+
+    job_id: str | None
+    future: Future[Meta] | None
+    #: Positions and elements of the inputs that were sent, in order.
+    sent: list[tuple[int, Any]]
+    refused: list[MapItem]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mapper:
+    """Keeps a bounded number of chunks in flight. All it needs is passed in."""
+
+    send: Callable[[list[Any]], str]
+    futures: Callable[[Sequence[str]], list[Future[Meta]]]
+    discard: Callable[[Sequence[str]], None]
+    #: Takes the model's input out of an element; raises HeadraceError to refuse it.
+    read: Callable[[Any], Any]
+    on_wait: Callable[[], None]
+
+    def run(
+        self, inputs: Iterable[Any], *, chunk_size: int, max_chunks: int, ordered: bool
+    ) -> Iterator[MapItem]:
+        """Yield one item per input."""
+        groups = _grouped(inputs, chunk_size)
+        flying: deque[Chunk] = deque()
+        while True:
+            for group in itertools.islice(groups, max_chunks - len(flying)):
+                flying.append(self._start(group))
+            if not flying:
+                return
+            chunk = self._next(flying, ordered=ordered)
+            flying.remove(chunk)
+            yield from sorted(self._items(chunk), key=lambda item: item.index)
+
+    def _start(self, group: Sequence[tuple[int, Any]]) -> Chunk:
+        sent, values, refused = [], [], []
+        for index, source in group:
+            try:
+                values.append(self.read(source))
+            except HeadraceError as error:
+                refused.append(MapItem(index=index, source=source, error=error))
+            else:
+                sent.append((index, source))
+        if not values:
+            return Chunk(job_id=None, future=None, sent=sent, refused=refused)
+        job_id = self.send(values)
+        return Chunk(job_id=job_id, future=self.futures([job_id])[0], sent=sent, refused=refused)
+
+    def _next(self, flying: Iterable[Chunk], *, ordered: bool) -> Chunk:
+        candidates = list(flying)[: 1 if ordered else None]
+        while True:
+            for chunk in candidates:
+                if chunk.future is None or chunk.future.done():
+                    return chunk
+            futures = [chunk.future for chunk in candidates if chunk.future is not None]
+            if not wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
+                self.on_wait()
+
+    def _items(self, chunk: Chunk) -> Iterator[MapItem]:
+        yield from chunk.refused
+        if chunk.future is None or chunk.job_id is None:
+            return
+        try:
+            rows = value_of(chunk.future.result())
+        except HeadraceError as error:
+            yield from (MapItem(index=index, source=source, error=error) for index, source in chunk.sent)
+        else:
+            for (index, source), row in zip(chunk.sent, rows, strict=True):
+                yield _item(index, source, row)
+        self.discard([chunk.job_id])
+
+
+def _item(index: int, source: Any, row: dict[str, Any]) -> MapItem:
+    return MapItem(
+        index=index,
+        source=source,
+        output=row.get("output"),
+        error=None if row["ok"] else error_from_wire(row["error"]),
+        batch_size=row.get("batch_size", 0),
+    )
+
+
+def _grouped(inputs: Iterable[Any], size: int) -> Iterator[list[tuple[int, Any]]]:
+    numbered = enumerate(inputs)
+    while group := list(itertools.islice(numbered, size)):
+        yield group

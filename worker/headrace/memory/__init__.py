@@ -1,0 +1,1 @@
+"""How much of the device a batch may take."""

@@ -1,0 +1,1 @@
+"""What people and probes see of workers and jobs."""

@@ -1,0 +1,63 @@
+"""The interface that every model plugin implements."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.config import BaseConfig
+from headrace.sdk.device import Device
+from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
+
+
+class ModelPluginInterface(ABC):
+    """A model that headrace can run: four methods, two more if they help.
+
+    The engine calls `initialize`, then `load_model`, then `prepare` and `infer` many
+    times, then `cleanup`. `prepare` runs on a thread beside `infer`, so it must not
+    touch what `infer` changes. Everything else happens on one thread.
+
+    Example:
+        >>> class Upper(ModelPluginInterface):
+        ...     def load_model(self) -> None: ...
+        ...     def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        ...         return [Outcome(output=item.data["text"].upper()) for item in batch]
+        ...     def cleanup(self) -> None: ...
+    """
+
+    #: The configuration class that the plugin's TOML and the user's table are read with.
+    config_class: ClassVar[type[BaseConfig]] = BaseConfig
+
+    #: Variable-length attention for packed batches; the engine sets it before `load_model`.
+    attention: AttentionStrategy | None = None
+
+    config: BaseConfig
+    device: Device
+
+    def initialize(self, config: BaseConfig, device: Device) -> None:
+        """Keep the configuration and the device; cheap, loads nothing."""
+        self.config = config
+        self.device = device
+
+    @abstractmethod
+    def load_model(self) -> None:
+        """Put the weights on the device; called once, on the model's first job."""
+
+    @abstractmethod
+    def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        """Run one batch and return one outcome per item, in the batch's order.
+
+        An exception is bisected by the framework until it stands alone on its item.
+        """
+
+    @abstractmethod
+    def cleanup(self) -> None:
+        """Free what `load_model` took; called once, before the engine ends or evicts the model."""
+
+    def prepare(self, items: Sequence[Item]) -> list[Prepared]:
+        """Validate and encode items; by default each is passed on as it is, with size 1."""
+        return [Prepared(data=item.input, params=item.params) for item in items]
+
+    def footprint(self) -> Footprint:
+        """Bytes that the plugin expects to need; zero means "measure it"."""
+        return Footprint()

