@@ -66,7 +66,7 @@ coverage: $(READY)  ## Branch coverage of the unit tests; pure modules have all 
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
 
 bench: .venv/.ready-bench  ## Throughput beside other ways to embed the same texts
-	@$(BIN)/python benchmarks/models/minilm/bulk.py
+	@$(BIN)/python -m benchmarks.models.minilm.bulk
 
 clean:  ## Remove what the targets wrote, except .venv
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,13 +1,13 @@
 """Client: what an application uses to queue jobs and to get their results."""
 
-import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, Self
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -16,68 +16,19 @@ from headrace.broker.connection import broker_errors, connect, redact
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
-from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER, value_of
+from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER
 from headrace.broker.waiter import Meta, ResultWaiter
-from headrace.errors import (
-    BrokerUnavailable,
-    InvalidInput,
-    ResultTimeout,
-)
+from headrace.broker.withdraw import withdraw
+from headrace.errors import BrokerUnavailable, InvalidInput
 from headrace.mapper import MapItem, Mapper
+from headrace.pending import PendingResult
 from headrace.plugins.discovery import discover
 from headrace.plugins.models import KnownModels
 from headrace.sdk.manifest import PluginManifest
 from headrace.settings import Settings, get_settings
 
-
-class PendingResult:
-    """A queued job. Waiting for it is optional; the job runs either way."""
-
-    def __init__(self, client: "Client", job_id: str) -> None:
-        self._client = client
-        #: Celery's task id.
-        self.id = job_id
-        self._future: Future[Meta] | None = None
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the job and return its output.
-
-        Args:
-            timeout: Seconds to wait; None waits until there is a result.
-
-        Raises:
-            ResultTimeout: If there is none in time.
-            JobRevoked: If the job was cancelled or expired.
-            HeadraceError: The error that the job failed with.
-        """
-        try:
-            return value_of(self._wait().result(timeout))
-        except FutureTimeout:
-            raise ResultTimeout(
-                f"job {self.id} has no result after {timeout:g} s: is a worker running? `headrace models` tells"
-            ) from None
-
-    def done(self) -> bool:
-        """Whether there is an output or an error."""
-        return self._wait().done()
-
-    def cancel(self) -> None:
-        """Revoke the job: it does not start any more, and if it runs its result is dropped."""
-        self._client.revoke([self.id])
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """Wait in an event loop."""
-        return self._await().__await__()
-
-    async def _await(self) -> Any:
-        # Registering asks Redis once, which would block the loop.
-        future = await asyncio.get_running_loop().run_in_executor(None, self._wait)
-        return value_of(await asyncio.wrap_future(future))
-
-    def _wait(self) -> Future[Meta]:
-        if self._future is None:
-            self._future = self._client.futures([self.id])[0]
-        return self._future
+#: Seconds that workers get to drop the jobs of a mapping that ends early.
+_ABANDON_SECONDS = 3.0
 
 
 class Client:
@@ -108,7 +59,8 @@ class Client:
         with broker_errors(self.url):
             self.redis.ping()
         self.registry = Registry(self.redis)
-        self._app: Celery = make_app(self.url, self.settings)
+        #: The Celery app, for what this class has no method for.
+        self.app: Celery = make_app(self.url, self.settings)
         self._channel = f"headrace:notify:{uuid.uuid4()}"
         self._waiter = ResultWaiter(self.redis, self._channel)
         self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))
@@ -122,7 +74,7 @@ class Client:
     def close(self) -> None:
         """Free the connections; queued jobs run on."""
         self._waiter.close()
-        self._app.close()
+        self.app.close()
         self.redis.close()
         if self._embedded:
             self._embedded.close()
@@ -192,7 +144,7 @@ class Client:
             for value in values
         ]
 
-    def map(
+    def map(  # noqa: PLR0913 - keyword-only, and each has a default
         self,
         model: str,
         inputs: Iterable[Any],
@@ -203,10 +155,11 @@ class Client:
         ordered: bool = True,
         read: Callable[[Any], Any] = lambda value: value,
         on_wait: Callable[[], None] = lambda: None,
-    ) -> Iterator[MapItem]:
+    ) -> Generator[MapItem]:
         """Run a model over any number of inputs with bounded memory.
 
         An input that is refused or fails gives an item with an error; the others go on.
+        Closing the generator before its end cancels what is in flight.
 
         Args:
             model: Name of the model.
@@ -228,6 +181,7 @@ class Client:
             send=lambda values: self._send(model, values, params=params),
             futures=self.futures,
             discard=self._waiter.discard,
+            cancel=lambda job_ids: self._abandon(model, job_ids),
             read=lambda source: check.checked(read(source)),
             on_wait=on_wait,
         )
@@ -246,7 +200,17 @@ class Client:
     def revoke(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs; see `PendingResult.cancel`."""
         with broker_errors(self.url):
-            self._app.control.revoke(list(job_ids), terminate=True)
+            self.app.control.revoke(list(job_ids), terminate=True)
+
+    def _abandon(self, model: str, job_ids: Sequence[str]) -> None:
+        """Cancel jobs that nobody will read, and give workers a moment to drop them."""
+        # A broker that is away must not hide why the caller ends.
+        with contextlib.suppress(redis.RedisError, OSError):
+            withdrawn = withdraw(self.redis, INFER + model, job_ids)
+            claimed = [job_id for job_id in job_ids if job_id not in withdrawn]
+            self.app.control.revoke(claimed, terminate=True)
+            wait(self._waiter.futures(claimed), timeout=_ABANDON_SECONDS)
+            self._waiter.discard(claimed)
 
     def _check_single(self, model: str, value: Any) -> None:
         if isinstance(value, list):
@@ -274,7 +238,7 @@ class Client:
             headers[DEADLINE_HEADER] = time.time() + deadline
         count = len(inputs) if isinstance(inputs, list) else 1
         try:
-            sent = self._app.send_task(
+            sent = self.app.send_task(
                 INFER + model,
                 args=[inputs],
                 kwargs=dict(params or {}),

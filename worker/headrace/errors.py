@@ -34,7 +34,7 @@ class HeadraceError(Exception):
     #: Stable name of the error on the wire, in output rows and in docs.
     code: ClassVar[str] = "internal_error"
     #: Whether running the same job again may succeed; such errors use Celery's retry.
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """The `{"code", "message"}` mapping that results and output rows carry."""

@@ -16,12 +16,14 @@ from typing import IO, Self
 from headrace.broker.registry import Registry
 from headrace.errors import HeadraceError
 from headrace.hardware.probes import gpu_count
+from headrace.lifetime import Backoff
 from headrace.sdk.device import Device
 from headrace.settings import child_environment
 
 logger = logging.getLogger(__name__)
 
-_FIRST_BACKOFF, _LAST_BACKOFF = 0.5, 30.0
+#: Seconds before a restart: none after the first death, then doubling between these.
+_FIRST_DELAY, _LAST_DELAY = 0.5, 30.0
 #: A worker that lived this long, in seconds, is restarted at once when it dies.
 _HEALTHY_SECONDS = 60.0
 #: Seconds from a warm to a cold shutdown, and from that to SIGKILL.
@@ -50,8 +52,8 @@ class WorkerProcess:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        self._backoff = _FIRST_BACKOFF
-        self._restart_at = 0.0
+        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
+        self._restart_at: float | None = None
 
     def start(self) -> None:
         """Spawn it in a session of its own, so that Ctrl-C reaches only the launcher."""
@@ -80,18 +82,19 @@ class WorkerProcess:
         now = time.monotonic()
         if self.alive:
             return
-        if not self._restart_at:
+        if self._restart_at is None:
             self._plan_restart(now)
         elif now >= self._restart_at:
-            self._restart_at = 0.0
+            self._restart_at = None
             self.start()
 
     def _plan_restart(self, now: float) -> None:
-        healthy = now - self._started > _HEALTHY_SECONDS
-        self._backoff = _FIRST_BACKOFF if healthy else min(_LAST_BACKOFF, self._backoff * 2)
-        self._restart_at = now + self._backoff
+        if now - self._started > _HEALTHY_SECONDS:
+            self._backoff.reset()
+        delay = self._backoff.next_delay()
+        self._restart_at = now + delay
         status = self._process.returncode if self._process else None
-        logger.error("worker %s ended with %s; restart in %.1f s", self.name, status, self._backoff)
+        logger.error("worker %s ended with %s; restart in %.1f s", self.name, status, delay)
 
     def signal(self, signum: int) -> None:
         """Signal the worker if it runs."""
@@ -208,9 +211,18 @@ class Launcher:
         """Drain and wait."""
         self.stop()
         if self._watcher.is_alive():
-            self._watcher.join()
+            self._join_or_hurry()
         if self._log:
             self._log.close()
+
+    def _join_or_hurry(self) -> None:
+        try:
+            self._watcher.join()
+        except KeyboardInterrupt:
+            # Ctrl-C while the workers drain: whoever waits is out of patience.
+            self.hurry()
+            self._watcher.join()
+            raise
 
     def __enter__(self) -> Self:
         """Start the workers."""

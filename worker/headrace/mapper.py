@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
@@ -46,24 +46,29 @@ class Mapper:
     send: Callable[[list[Any]], str]
     futures: Callable[[Sequence[str]], list[Future[Meta]]]
     discard: Callable[[Sequence[str]], None]
+    #: Called with the jobs in flight when the mapping ends early.
+    cancel: Callable[[Sequence[str]], None]
     #: Takes the model's input out of an element; raises HeadraceError to refuse it.
     read: Callable[[Any], Any]
     on_wait: Callable[[], None]
 
-    def run(
-        self, inputs: Iterable[Any], *, chunk_size: int, max_chunks: int, ordered: bool
-    ) -> Iterator[MapItem]:
+    def run(self, inputs: Iterable[Any], *, chunk_size: int, max_chunks: int, ordered: bool) -> Generator[MapItem]:
         """Yield one item per input."""
         groups = _grouped(inputs, chunk_size)
         flying: deque[Chunk] = deque()
-        while True:
-            for group in itertools.islice(groups, max_chunks - len(flying)):
-                flying.append(self._start(group))
-            if not flying:
-                return
-            chunk = self._next(flying, ordered=ordered)
-            flying.remove(chunk)
-            yield from sorted(self._items(chunk), key=lambda item: item.index)
+        try:
+            while True:
+                for group in itertools.islice(groups, max_chunks - len(flying)):
+                    flying.append(self._start(group))
+                if not flying:
+                    return
+                chunk = self._next(flying, ordered=ordered)
+                flying.remove(chunk)
+                yield from sorted(self._items(chunk), key=lambda item: item.index)
+        finally:
+            # Left early, by an error or by the caller: nobody will read these.
+            if unread := [chunk.job_id for chunk in flying if chunk.job_id is not None]:
+                self.cancel(unread)
 
     def _start(self, group: Sequence[tuple[int, Any]]) -> Chunk:
         sent, values, refused = [], [], []

@@ -5,9 +5,10 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from headrace.broker import codec
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace.broker import codec
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from headrace.consumer.job import Job
 from headrace.consumer.lane import FIRST_WINDOW, Lane, Rate, window_size
 

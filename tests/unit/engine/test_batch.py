@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+
 from headrace.engine.batch import BatchExecutor, Entry
 from headrace.engine.messages import Decoder, Ended, Message, Outcomes, Started, Window
 from headrace.engine.outcomes import Report
@@ -129,7 +130,9 @@ def test_prepare_that_raises_refuses_only_its_item() -> None:
                 raise RuntimeError("cannot read this")
             return super().prepare(items)
 
-    window = Window(model="picky", items=[(each, value, {}, None, None) for each, value in enumerate(["a", "bad", "c"])])
+    window = Window(
+        model="picky", items=[(each, value, {}, None, None) for each, value in enumerate(["a", "bad", "c"])]
+    )
     entries = prepare_window(Picky(), window)
     assert [entry.prepared.error is None for entry in entries] == [True, False, True]
     assert "RuntimeError: cannot read this" in str(entries[1].prepared.error)

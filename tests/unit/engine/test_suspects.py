@@ -2,9 +2,10 @@
 
 import math
 
-from headrace.engine.suspects import Suspects
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace.engine.suspects import Suspects
 
 
 def _find(suspects: Suspects, batch: list[int], guilty: set[int]) -> tuple[list[int], int]:

@@ -1,9 +1,12 @@
 """plan_batches: a partition, within both limits, sorted by size."""
 
+import itertools
+
 import pytest
-from headrace.memory.plan import plan_batches
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace.memory.plan import plan_batches
 
 sizes = st.lists(st.integers(0, 512), max_size=200)
 limits = st.tuples(st.integers(1, 64), st.none() | st.integers(1, 2048))
@@ -35,7 +38,7 @@ def test_batches_come_in_ascending_size(sizes: list[int], limits: tuple[int, int
 @given(sizes, limits)
 def test_two_neighbours_would_not_fit_into_one(sizes: list[int], limits: tuple[int, int | None]) -> None:
     batches = plan_batches(sizes, max_batch_size=limits[0], max_batch_tokens=limits[1])
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         grown = [*batch, following[0]]
         over_size = len(grown) > limits[0]
         over_tokens = limits[1] is not None and len(grown) * max(sizes[each] for each in grown) > limits[1]

@@ -8,7 +8,6 @@ from fcntl import LOCK_EX, LOCK_SH
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from headrace.broker import guardian
 from headrace.broker.folder import BrokerFolder
@@ -28,8 +27,8 @@ class EmbeddedBroker:
     `start_server=False` it joins a server that is up and never starts one.
 
     Example:
-        >>> with EmbeddedBroker(Path("/tmp/headrace-demo"), bundled=True) as broker:
-        ...     print(broker.url.partition("?")[2])
+        >>> with EmbeddedBroker(Path("/tmp/headrace-demo"), bundled=True) as url:
+        ...     print(url.partition("?")[2])
         virtual_host=0
     """
 
@@ -70,9 +69,8 @@ class EmbeddedBroker:
             raise BrokerUnavailable("the embedded broker is not started: call start(), or use it in a `with`")
         return self._folder.url
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def __enter__(self) -> str:
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -104,9 +104,7 @@ def _check_private(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise ConfigError(f"{folder} is not a folder: remove it, or set HEADRACE_STATE_DIR to another place")
     if found.st_uid != os.geteuid():
-        raise ConfigError(
-            f"{folder} belongs to user {found.st_uid}: set HEADRACE_STATE_DIR to a folder of your own"
-        )
+        raise ConfigError(f"{folder} belongs to user {found.st_uid}: set HEADRACE_STATE_DIR to a folder of your own")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(
             f"others may enter {folder}: run `chmod 700 {folder}`,"

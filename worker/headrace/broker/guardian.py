@@ -44,7 +44,7 @@ _STOP_SECONDS = 10.0
 #: A server that lived shorter than this counts as one that failed to start.
 _SHORT_LIFE = 1.0
 _MOST_FAILURES = 4
-_BACKOFF = 0.1
+_BACKOFF = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
@@ -109,17 +109,18 @@ class Guardian:
         """Serve until the last user has gone (0) or the server will not run (1)."""
         threading.Thread(target=self._await_last_user, daemon=True).start()
         failures = 0
-        while failures < _MOST_FAILURES:
+        while True:
             started = time.monotonic()
             server = self._spawn()
             if self._watch(server):
                 return 0
-            failures = failures + 1 if time.monotonic() - started < _SHORT_LIFE else 1
             _log(f"the server ended with status {server.returncode} while it had users")
+            failures = failures + 1 if time.monotonic() - started < _SHORT_LIFE else 1
+            if failures == _MOST_FAILURES:
+                _log("the server does not stay up: giving up")
+                return 1
             if self._last_user_left(_BACKOFF * 2**failures):
                 return 0
-        _log("the server does not stay up: giving up")
-        return 1
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # Hazard: the death signal fires when the *thread* that spawned ends: main thread only.

@@ -60,9 +60,7 @@ def find_server(*, bundled: bool) -> Server:
     binary = _bundled()
     server = _inspect(binary)
     if server is None:
-        raise BrokerUnavailable(
-            f"{binary} does not run on this machine: set HEADRACE_REDIS_URL to a Redis server"
-        )
+        raise BrokerUnavailable(f"{binary} does not run on this machine: set HEADRACE_REDIS_URL to a Redis server")
     return server
 
 

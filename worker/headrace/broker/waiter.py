@@ -79,7 +79,8 @@ class ResultWaiter:
                 self._closed.wait(_SWEEP_SECONDS)
 
     def _listen_once(self) -> None:
-        with contextlib.closing(self._client.pubsub(ignore_subscribe_messages=True)) as pubsub:
+        pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with contextlib.closing(pubsub):
             pubsub.subscribe(self._channel)
             while not self._closed.is_set():
                 heard = _drain(pubsub)

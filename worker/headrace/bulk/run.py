@@ -1,10 +1,11 @@
 """`headrace run`: a file through a model, starting whatever is missing."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,8 @@ class RunOptions:
     model: str
     #: The row's field that holds the input; None for the one that the manifest names.
     field: str | None = None
-    params: dict[str, Any] = field(default_factory=dict)
+    #: The model's parameters for all rows.
+    params: dict[str, Any] = dataclasses.field(default_factory=dict)
     #: Inputs per job.
     chunk_size: int = 64
     devices: str = "auto"
@@ -57,10 +59,10 @@ class Summary:
         """Throughput over the whole run."""
         return self.items / self.seconds if self.seconds else 0.0
 
-    def add(self, item: MapItem) -> None:
-        """Count one item."""
+    def add(self, item: MapItem, *, ok: bool) -> None:
+        """Count one item, whose row has an output or not."""
         self.items += 1
-        self.failures += item.error is not None
+        self.failures += not ok
         if item.batch_size:
             self.ran += 1
             self.batches += 1 / item.batch_size
@@ -122,8 +124,7 @@ def run(
         SetupFailed: If no worker can be kept running.
     """
     with ExitStack() as stack:
-        url = stack.enter_context(_broker(settings))
-        client = stack.enter_context(Client(url, settings=settings))
+        client = stack.enter_context(Client(_broker_url(settings, stack), settings=settings))
         manifest = client.manifest(options.model)
         workers = Workers(client, options, _log_file(settings))
         stack.callback(workers.close)
@@ -142,18 +143,21 @@ def _pump(
     progress: Callable[[Summary], None],
 ) -> Summary:
     summary, begin = Summary(), time.monotonic()
-    for item in client.map(
+    items = client.map(
         options.model,
         rows,
         params=options.params,
         chunk_size=options.chunk_size,
         read=_input_of,
         on_wait=workers.ensure,
-    ):
-        write_row(sink, item.source.custom_id, item.output, item.error)
-        summary.add(item)
-        summary.seconds = time.monotonic() - begin
-        progress(summary)
+    )
+    # Closed: a run that is interrupted cancels what it has queued.
+    with closing(items):
+        for item in items:
+            # A row can fail here too: its output may be nothing that JSON can hold.
+            summary.add(item, ok=write_row(sink, item.source.custom_id, item.output, item.error))
+            summary.seconds = time.monotonic() - begin
+            progress(summary)
     return summary
 
 
@@ -163,10 +167,10 @@ def _input_of(row: Row) -> Any:
     return row.input
 
 
-def _broker(settings: Settings) -> AbstractContextManager[str]:
+def _broker_url(settings: Settings, stack: ExitStack) -> str:
     if settings.redis_url:
-        return nullcontext(settings.redis_url)
-    return EmbeddedBroker(settings.state_dir, bundled=settings.broker == "bundled")
+        return settings.redis_url
+    return stack.enter_context(EmbeddedBroker(settings.state_dir, bundled=settings.broker == "bundled"))
 
 
 def _log_file(settings: Settings) -> Path:

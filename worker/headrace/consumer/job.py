@@ -8,7 +8,7 @@ from typing import Any
 from celery.worker import state
 from celery.worker.request import Request
 
-from headrace.engine.supervisor import WorkItem
+from headrace.engine.work import WorkItem
 from headrace.errors import InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
 

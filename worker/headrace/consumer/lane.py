@@ -10,6 +10,8 @@ FIRST_WINDOW = 64
 SMALLEST_WINDOW, LARGEST_WINDOW = 8, 1024
 #: Seconds of work that a window holds.
 WINDOW_SECONDS = 1.0
+#: Windows of work that a worker holds at most: one runs while the next is prepared.
+WINDOWS = 2
 #: Weight of the past when a batch is added to the measured rate.
 _MEMORY = 0.8
 
@@ -73,7 +75,7 @@ class Lane:
 
     def ready(self, now: float, *, max_delay: float) -> bool:
         """Whether to hand over now: at once to an idle engine, else when full or old enough."""
-        if not self._jobs or self.handed >= 2 * self.window:
+        if not self._jobs or self.handed >= WINDOWS * self.window:
             return False
         if self.handed == 0 or self.waiting >= self.window:
             return True
@@ -81,7 +83,7 @@ class Lane:
 
     def take(self) -> list[tuple[Job, int]]:
         """Jobs and how many items of each to hand over, up to two windows in the engine."""
-        room = 2 * self.window - self.handed
+        room = WINDOWS * self.window - self.handed
         taken = []
         while room > 0 and self._jobs:
             job = self._jobs[0]

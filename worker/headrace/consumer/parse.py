@@ -21,7 +21,7 @@ def parse_job(request: Request, trace: Any, args: Any, *, time_limit: float | No
     FAILURE of its own and never stops the worker.
     """
     name, task_id, headers, *_ = args
-    positional, params, embed = request._payload
+    positional, params, embed = request._payload  # noqa: SLF001 - Celery decodes the body once, here
     # The body is decoded already; without a content type the tracer takes it as it is.
     trace_args = (name, task_id, headers, (positional, params, embed), None, None)
     common: dict[str, Any] = {

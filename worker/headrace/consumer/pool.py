@@ -14,7 +14,7 @@ from celery.concurrency.base import BasePool, apply_target
 from celery.worker.request import Request
 
 from headrace.consumer.job import TASK_PREFIX, Job
-from headrace.consumer.lane import Lane
+from headrace.consumer.lane import WINDOWS, Lane
 from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.settle import announce_revoked, settle
 from headrace.engine.process import EngineProcess
@@ -62,9 +62,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self.on_connected(self.supervisor.engine)
         loop.call_repeatedly(_TICK, self._tick)
 
-    def on_apply(
-        self, target: Callable[..., Any], args: Any, kwargs: Any, **options: Any
-    ) -> Job | None:
+    def on_apply(self, target: Callable[..., Any], args: Any, kwargs: Any, **options: Any) -> Job | None:
         """Take a job, or run one of Celery's own tasks at once."""
         if not str(args[0]).startswith(TASK_PREFIX):
             callback, accept_callback = options["callback"], options["accept_callback"]
@@ -89,7 +87,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._draining = True
         for lane in self._lanes.values():
             lane.clear()
-        while self._hub and (self._jobs or self._hub._ready):
+        while self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
             self._hub.run_once()
         self.supervisor.close()
 
@@ -104,7 +102,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def has_credit(self) -> bool:
         """Whether the consumer may claim another message: below two windows of work."""
-        return not self._draining and sum(lane.load for lane in self._lanes.values()) < 2
+        return not self._draining and sum(lane.load for lane in self._lanes.values()) < WINDOWS
 
     @property
     def resident(self) -> list[str]:

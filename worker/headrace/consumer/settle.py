@@ -41,9 +41,9 @@ def settle(job: Job) -> None:
 def announce_revoked(job: Job) -> None:
     """Mark a job REVOKED and acknowledge it, unless Celery's terminate did so already."""
     job.closed = True
-    if not job.request._already_revoked:
+    if not job.request._already_revoked:  # noqa: SLF001 - Celery's terminate sets it and has no getter
         expired = job.request.maybe_expire() or False
-        job.request._announce_revoked("expired" if expired else "revoked", job.started, None, expired)
+        job.request._announce_revoked("expired" if expired else "revoked", job.started, None, expired)  # noqa: SLF001 - stores, acknowledges, tells
 
 
 def current_job() -> Job:
@@ -81,9 +81,7 @@ def single_result(job: Job) -> Any:
 
 def chunk_result(job: Job) -> list[dict[str, Any]]:
     """A chunk's outcomes, one mapping per input, in order."""
-    return [
-        _row(job.outcomes[item_id]) | {"batch_size": job.batch_sizes.get(item_id, 0)} for item_id in job.item_ids
-    ]
+    return [_row(job.outcomes[item_id]) | {"batch_size": job.batch_sizes.get(item_id, 0)} for item_id in job.item_ids]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def main() -> None:
     # The closed socket says the same, but a plugin that holds the interpreter's lock in
     # native code keeps the receiving thread from seeing it.
     end_with_parent(arguments.parent, signal.SIGKILL)
-    logging.basicConfig(level=logging.INFO, format=f"[%(asctime)s: %(levelname)s/engine {arguments.device}] %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format=f"[%(asctime)s: %(levelname)s/engine {arguments.device}] %(message)s"
+    )
     device = Device.parse(arguments.device)
     settings = get_settings()
     manager = open_plugin_manager(

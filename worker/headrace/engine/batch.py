@@ -84,7 +84,7 @@ def infer_bisecting(plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> 
     """Run a batch; where it raises, halve it until the exception stands alone on its item."""
     try:
         return _checked(plugin.infer(batch), expected=len(batch))
-    except Exception as caught:
+    except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
         if len(batch) == 1:
             return [Outcome(error=_as_headrace_error(caught))]
     # Outside the except block: there the exception's frames would keep the batch's

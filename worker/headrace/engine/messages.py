@@ -130,10 +130,12 @@ _TRACEBACK_LIMIT = 8_000
 
 def error_to_wire(error: HeadraceError) -> dict[str, Any]:
     """An error with the traceback of its cause, for the worker's log and for Flower."""
+    # A plugin's own subclass arrives as the class of its code, so what it adds goes along.
+    wire = error.to_wire() | {"retryable": error.retryable}
     if error.__cause__ is None:
-        return error.to_wire()
+        return wire
     trace = "".join(traceback.format_exception(error.__cause__))
-    return error.to_wire() | {"traceback": trace[-_TRACEBACK_LIMIT:]}
+    return wire | {"traceback": trace[-_TRACEBACK_LIMIT:]}
 
 
 class RemoteTraceback(Exception):
@@ -147,7 +149,7 @@ class RemoteTraceback(Exception):
 def error_from_engine(wire: dict[str, Any]) -> HeadraceError:
     """Rebuild an engine's error with its traceback as the cause."""
     error = error_from_wire(wire)
+    error.retryable = bool(wire.get("retryable"))
     if wire.get("traceback"):
         error.__cause__ = RemoteTraceback(wire["traceback"])
     return error
-

@@ -22,7 +22,7 @@ def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
 def _bisecting(plugin: ModelPluginInterface, items: Sequence[Item]) -> list[Prepared]:
     try:
         return _checked(plugin.prepare(items), expected=len(items))
-    except Exception as caught:
+    except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
         if len(items) == 1:
             return [Prepared(error=_as_refusal(caught))]
     middle = len(items) // 2

@@ -71,7 +71,7 @@ class EngineProcess:
         Raises:
             EOFError: If the engine has closed its end: it is dead or dying.
         """
-        self._connection.setblocking(False)
+        self._connection.settimeout(0)
         while True:
             try:
                 data = self._connection.recv(_RECEIVE_BYTES)
@@ -82,7 +82,7 @@ class EngineProcess:
             if not data:
                 raise EOFError
             yield from self._decoder.feed(data)
-            self._connection.setblocking(False)
+            self._connection.settimeout(0)
 
     def kill(self) -> None:
         """End the engine now; its answers that have arrived can still be received."""

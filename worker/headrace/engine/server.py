@@ -53,7 +53,7 @@ class EngineServer:
         item_ids = [item[0] for waiting in turn for item in waiting.window.items]
         try:
             plugin = self._load(model, item_ids)
-        except Exception as caught:
+        except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
             self._report.answer(model, 0.0, _all_failed(item_ids, _as_setup_failure(model, caught)))
             return
         futures = [waiting.entries or self._prepare(plugin, waiting.window) for waiting in turn]

@@ -3,14 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 from headrace.engine import messages
 from headrace.engine.process import EngineProcess
 from headrace.engine.suspects import Suspects
 from headrace.engine.watch import Running, Watch
+from headrace.engine.work import Listener, WorkItem
 from headrace.errors import EngineDied, HeadraceError, JobRevoked, TimeLimitExceeded
+from headrace.lifetime import Backoff
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
@@ -19,38 +19,10 @@ logger = logging.getLogger(__name__)
 _STAGE_DEATHS = 3
 #: Seconds from spawn to Ready.
 _START_LIMIT = 60.0
-_FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0
+#: Seconds before a restart: none after the first death, then doubling between these.
+_FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
 #: Limit of a batch whose model has not told its own yet, in seconds.
 _UNKNOWN_LIMIT = 300.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkItem:
-    """One input that must get one outcome."""
-
-    item_id: int
-    model: str
-    input: Any
-    params: dict[str, Any]
-    #: Epoch seconds, or None.
-    deadline: float | None = None
-    #: Epoch seconds after which it must not start, or None.
-    expires: float | None = None
-    #: Hard limit of a batch with this item in seconds, or None for the model's own.
-    time_limit: float | None = None
-
-
-class Listener(Protocol):
-    """Who hears from the supervisor, always on the thread that calls it."""
-
-    def on_outcomes(self, model: str, seconds: float, outcomes: Sequence[tuple[int, Outcome]]) -> None:
-        """Items were answered; `seconds` is what their batch took, 0 if they never ran."""
-
-    def on_connected(self, engine: EngineProcess) -> None:
-        """An engine was spawned; watch its `fileno`."""
-
-    def on_disconnected(self, engine: EngineProcess) -> None:
-        """The engine died; its descriptor closes after this."""
 
 
 class EngineSupervisor:
@@ -78,7 +50,7 @@ class EngineSupervisor:
         self._restart_at = 0.0
         self._spawned_at = 0.0
         self._stage_deaths: dict[str, int] = {}
-        self._deaths_in_a_row = 0
+        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
         self._items: dict[int, WorkItem] = {}
         self._unsent: list[int] = []
         self._sent: set[int] = set()
@@ -228,7 +200,7 @@ class EngineSupervisor:
             for item_id, output, error in message.outcomes
             if self._forget(item_id)
         ]
-        self._deaths_in_a_row = 0
+        self._backoff.reset()
         self._listener.on_outcomes(message.model, message.seconds, answered)
 
     def _forget(self, item_id: int) -> bool:
@@ -256,7 +228,7 @@ class EngineSupervisor:
         logger.error("engine %s: %s; it was running %s", engine.pid, how, _describe(running))
         was_ready, self._ready = self._ready, False
         self._watch.clear()
-        self._schedule_restart()
+        self._restart_at = self._clock() + self._backoff.next_delay()
         suspects = self._judge(running, how, overdue=overdue is not None)
         if not was_ready:
             self._stage_died("", list(self._items), f"the engine cannot start ({how}): see the worker's log")
@@ -274,7 +246,9 @@ class EngineSupervisor:
             self._fail(groups[0], TimeLimitExceeded(f"the item ran longer than its limit of {running[0].limit:g} s"))
             return set()
         guilty = self._suspects.accuse(groups)
-        self._fail(guilty, EngineDied(f"the engine died ({how}) each time it ran this item alone: see the worker's log"))
+        self._fail(
+            guilty, EngineDied(f"the engine died ({how}) each time it ran this item alone: see the worker's log")
+        )
         return {item_id for group in groups for item_id in group}
 
     def _load_died(self, load: Running, how: str, *, overdue: bool) -> None:
@@ -298,12 +272,6 @@ class EngineSupervisor:
             item = self._items.get(item_id)
             if item is not None and self._forget(item_id):
                 self._listener.on_outcomes(item.model, 0.0, [(item_id, Outcome(error=error))])
-
-    def _schedule_restart(self) -> None:
-        self._deaths_in_a_row += 1
-        doublings = self._deaths_in_a_row - 2
-        delay = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2.0**doublings) if doublings >= 0 else 0.0
-        self._restart_at = self._clock() + delay
 
 
 def _describe(running: Sequence[Running]) -> str:

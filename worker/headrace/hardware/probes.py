@@ -27,8 +27,7 @@ def probe(device: Device) -> Memory:
     """Read the device's memory; zeros where it can't be read."""
     try:
         return _gpu_memory(device.index) if device.kind == "cuda" else host_memory()
-    except Exception as error:
-        # A probe that fails must not take the worker with it.
+    except Exception as error:  # noqa: BLE001 - a probe that fails must not take the worker with it
         logger.warning("memory of %s cannot be read: %s", device.name, error)
         return Memory(total=0, free=0)
 
@@ -44,7 +43,7 @@ def host_memory(meminfo: Path = Path("/proc/meminfo"), cgroup_root: Path = Path(
 
 
 def _kibibytes(field: str) -> int:
-    return int(field.split()[0]) * 1024
+    return int(field.split(maxsplit=1)[0]) * 1024
 
 
 def _cgroup_memory(root: Path) -> Memory | None:
@@ -75,8 +74,7 @@ def gpu_count() -> int:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:
-        # Any failure means the same to a caller: there is no GPU to be had.
+    except Exception:  # noqa: BLE001 - any failure means the same: there is no GPU to be had
         return 0
     try:
         return int(pynvml.nvmlDeviceGetCount())

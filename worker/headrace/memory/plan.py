@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 
-def plan_batches(
-    sizes: Sequence[int], *, max_batch_size: int, max_batch_tokens: int | None = None
-) -> list[list[int]]:
+def plan_batches(sizes: Sequence[int], *, max_batch_size: int, max_batch_tokens: int | None = None) -> list[list[int]]:
     """Pack items into batches of alike size.
 
     Items are sorted by size, so that a batch pads little, and each batch is as large

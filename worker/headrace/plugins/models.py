@@ -1,11 +1,10 @@
 """KnownModels: what a client may ask for."""
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from headrace.errors import UnknownModel
-from headrace.plugins.discovery import Catalog
+from headrace.plugins.discovery import Catalog, unknown_model_message
 from headrace.sdk.manifest import PluginManifest
 
 
@@ -31,11 +30,3 @@ class KnownModels:
         if name not in manifests:
             raise UnknownModel(unknown_model_message(name, manifests))
         return manifests[name]
-
-
-def unknown_model_message(name: str, known: Iterable[str]) -> str:
-    """Say which models there are, and which one may have been meant."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown model {name!r}{hint} Known models: {', '.join(names) or 'none'}"

@@ -28,7 +28,10 @@ class ModelPluginInterface(ABC):
     #: The configuration class that the plugin's TOML and the user's table are read with.
     config_class: ClassVar[type[BaseConfig]] = BaseConfig
 
-    #: Variable-length attention for packed batches; the engine sets it before `load_model`.
+    #: Whether the plugin wants an AttentionStrategy.
+    uses_attention: ClassVar[bool] = False
+
+    #: Variable-length attention for packed batches; set before `load_model` if wanted.
     attention: AttentionStrategy | None = None
 
     config: BaseConfig

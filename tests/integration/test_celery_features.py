@@ -1,0 +1,211 @@
+"""Celery's own features hold on our pool: one worker serves the whole module."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery, chain, chord, group
+
+from headrace.broker.embedded import EmbeddedBroker
+from headrace.client import Client
+from headrace.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    InvalidInput,
+    JobRevoked,
+    ResultTimeout,
+    TimeLimitExceeded,
+)
+from tests.integration.cluster import Cluster, isolated_settings
+from tests.utils.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+QUEUE = "infer.faulty"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client beside one worker that the tests of this module share."""
+    folder = tmp_path_factory.mktemp("features")
+    with (
+        isolated_settings(folder) as settings,
+        EmbeddedBroker(settings.state_dir, bundled=True) as url,
+        Client(url, settings=settings) as client,
+        Cluster(client, folder / "workers.log").workers("faulty"),
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def producer(client: Client) -> Celery:
+    """A Celery app that knows nothing of ours."""
+    app = Celery(broker=client.url, backend=client.url)
+    app.conf.task_default_queue = QUEUE
+    return app
+
+
+def _job(producer: Celery, text: str, **more: object) -> object:
+    return producer.signature(QUEUE, args=[{"text": text, **more}], queue=QUEUE)
+
+
+def _texts(results: list[dict[str, str]]) -> list[str]:
+    return [result["text"] for result in results]
+
+
+def test_a_plain_producer_gets_json(producer: Celery) -> None:
+    sent = producer.send_task(QUEUE, args=[{"text": "mill"}], queue=QUEUE)
+    assert sent.get(timeout=20)["text"] == "mill"
+
+
+def test_a_chunk_answers_with_outcomes_in_order(producer: Celery) -> None:
+    inputs = [{"text": "a"}, {"text": "b", "do": "raise"}, {"text": "c"}]
+    rows = producer.send_task(QUEUE, args=[inputs], queue=QUEUE).get(timeout=20)
+    assert [row["ok"] for row in rows] == [True, False, True]
+    assert rows[1]["error"]["code"] == "inference_failed"
+    assert rows[2]["output"]["text"] == "c"
+
+
+def test_an_empty_chunk_answers_with_an_empty_list(producer: Celery) -> None:
+    assert producer.send_task(QUEUE, args=[[]], queue=QUEUE).get(timeout=20) == []
+
+
+@pytest.mark.parametrize("args", [[], [{"text": "a"}, {"text": "b"}]])
+def test_a_message_that_is_no_job_fails_alone(client: Client, producer: Celery, args: list[object]) -> None:
+    sent = producer.send_task(QUEUE, args=args, queue=QUEUE)
+    with pytest.raises(InvalidInput, match="exactly one positional argument"):
+        client.pending(sent.id).result(timeout=20)
+
+
+def test_group(producer: Celery) -> None:
+    results = group(_job(producer, str(each)) for each in range(5)).apply_async().get(timeout=20)
+    assert _texts(results) == list("01234")
+
+
+def test_chain_passes_the_output_on(producer: Celery) -> None:
+    last = chain(_job(producer, "first"), producer.signature(QUEUE, queue=QUEUE)).apply_async()
+    assert last.get(timeout=20)["text"] == "first"
+
+
+def test_chord_runs_its_body_on_all_outputs(producer: Celery) -> None:
+    body = producer.signature(QUEUE, queue=QUEUE)
+    rows = chord([_job(producer, str(each)) for each in range(3)], body).apply_async().get(timeout=20)
+    assert sorted(row["output"]["text"] for row in rows) == ["0", "1", "2"]
+
+
+def test_a_retryable_error_is_retried_by_celery(client: Client, tmp_path: Path) -> None:
+    job = client.submit("faulty", {"text": "again", "do": "retry", "path": str(tmp_path / "tried")})
+    assert job.result(timeout=20)["text"] == "again"
+    assert (tmp_path / "tried").exists()
+
+
+def test_countdown_is_kept(producer: Celery) -> None:
+    begin = time.monotonic()
+    assert _job(producer, "later").apply_async(countdown=1).get(timeout=20)["text"] == "later"  # type: ignore[attr-defined]
+    assert time.monotonic() - begin >= 1
+
+
+def test_a_job_that_expires_behind_a_batch_is_revoked_and_never_runs(client: Client) -> None:
+    busy = client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.5})
+    late = client.submit("faulty", {"text": "late"}, expires=0.3)
+    with pytest.raises(JobRevoked):
+        late.result(timeout=20)
+    assert busy.result(timeout=20)["text"] == "busy"
+
+
+def test_a_job_past_its_deadline_fails_with_a_code(client: Client) -> None:
+    client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.0})
+    with pytest.raises(DeadlineExceeded):
+        client.submit("faulty", {"text": "late"}, deadline=0.2).result(timeout=20)
+
+
+def test_revoke_while_waiting_and_while_running_drops_the_result(client: Client) -> None:
+    running = client.submit("faulty", {"text": "running", "do": "sleep", "seconds": 1.5})
+    waiting = client.submit("faulty", {"text": "waiting"})
+    inspect = client.app.control.inspect(timeout=1.0)
+    wait_until(lambda: any(task["id"] == running.id for tasks in (inspect.active() or {}).values() for task in tasks))
+    running.cancel()
+    waiting.cancel()
+    for job in (running, waiting):
+        with pytest.raises(JobRevoked):
+            job.result(timeout=20)
+    assert client.submit("faulty", {"text": "after"}).result(timeout=20)["text"] == "after"
+
+
+def test_a_hard_time_limit_kills_the_engine_and_fails_its_item_alone(client: Client, producer: Celery) -> None:
+    slow = producer.send_task(
+        QUEUE, args=[[{"text": "a"}, {"text": "b", "do": "sleep", "seconds": 60}]], queue=QUEUE, time_limit=1
+    )
+    rows = slow.get(timeout=30)
+    assert rows[0]["ok"]
+    assert rows[1]["error"]["code"] == TimeLimitExceeded.code
+
+
+def test_an_exception_reaches_the_client_with_its_code(client: Client) -> None:
+    with pytest.raises(InferenceFailed, match="ValueError"):
+        client.submit("faulty", {"text": "x", "do": "raise"}).result(timeout=20)
+
+
+def test_a_refused_item_fails_with_the_plugins_reason(client: Client) -> None:
+    with pytest.raises(InvalidInput):
+        client.submit("faulty", {"text": "x", "do": "refuse"}).result(timeout=20)
+
+
+def test_results_can_be_awaited(client: Client) -> None:
+    async def both() -> list[dict[str, str]]:
+        return await asyncio.gather(*(client.submit("faulty", {"text": text}) for text in ("a", "b")))
+
+    assert _texts(asyncio.run(both())) == ["a", "b"]
+
+
+def test_waiting_is_bounded(client: Client) -> None:
+    job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 1.0})
+    with pytest.raises(ResultTimeout, match="headrace models"):
+        job.result(timeout=0.1)
+    assert job.result(timeout=20)["text"] == "slow"
+
+
+def test_map_yields_every_input_in_order_with_bounded_jobs_in_flight(client: Client) -> None:
+    ahead = 0
+
+    def inputs() -> Iterator[dict[str, str]]:
+        nonlocal ahead
+        for each in range(1000):
+            ahead = each
+            yield {"text": str(each)}
+
+    seen = []
+    for item in client.map("faulty", inputs(), chunk_size=16, max_chunks=4):
+        seen.append(item.output["text"])
+        assert ahead - item.index <= 16 * 5
+    assert seen == [str(each) for each in range(1000)]
+
+
+def test_map_as_completed_yields_every_input_once(client: Client) -> None:
+    items = list(client.map("faulty", ({"text": str(each)} for each in range(300)), chunk_size=8, ordered=False))
+    assert sorted(item.index for item in items) == list(range(300))
+    assert all(item.output["text"] == str(item.index) for item in items)
+
+
+def test_map_answers_refused_inputs_in_place(client: Client) -> None:
+    inputs = [{"text": "a"}, {"no": "text"}, {"text": "c"}]
+    items = list(client.map("faulty", inputs))
+    assert [item.error is None for item in items] == [True, False, True]
+    assert isinstance(items[1].error, InvalidInput)
+
+
+def test_map_leaves_no_results_behind(client: Client) -> None:
+    client.redis.flushdb()
+    assert len(list(client.map("faulty", ({"text": str(each)} for each in range(50)), chunk_size=5))) == 50
+    assert not list(client.redis.scan_iter("celery-task-meta-*"))
+
+
+def test_inspect_shows_device_and_limits(client: Client) -> None:
+    client.submit("faulty", {"text": "load"}).result(timeout=20)
+    (stats,) = client.app.control.inspect(timeout=2.0).stats().values()
+    assert stats["headrace_device"] == "cpu:0"
+    assert 0 < stats["headrace_free_bytes"] <= stats["headrace_total_bytes"]
+    assert "faulty" in stats["headrace_resident_models"]
+    assert "64 items" in stats["headrace_batch_limit"]

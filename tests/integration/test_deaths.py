@@ -1,0 +1,101 @@
+"""Whatever dies, every job gets one outcome, and only the guilty one fails."""
+
+import math
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from headrace.client import Client, MapItem
+from headrace.errors import EngineDied
+from headrace.launcher import Launcher
+from tests.integration.cluster import Cluster
+from tests.utils.processes import children_of, is_alive
+from tests.utils.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def _engine_pid(launcher: Launcher) -> int:
+    worker = launcher.workers[0].pid
+    assert worker is not None
+    return wait_until(lambda: next(iter(children_of(worker)), 0))
+
+
+def _restarts(client: Client) -> int:
+    (stats,) = client.app.control.inspect(timeout=2.0).stats().values()
+    return int(stats["headrace_engine_restarts"])
+
+
+@pytest.mark.parametrize("how", ["exit", "segfault"])
+def test_one_item_in_a_thousand_that_kills_the_engine_fails_alone(client: Client, cluster: Cluster, how: str) -> None:
+    inputs = [{"text": str(each)} for each in range(1000)]
+    inputs[457]["do"] = how
+    with cluster.workers("faulty"):
+        items = list(client.map("faulty", inputs))
+        restarts = _restarts(client)
+    assert [item.index for item in items if item.error] == [457]
+    assert isinstance(items[457].error, EngineDied)
+    assert all(item.output["text"] == str(item.index) for item in items if not item.error)
+    largest_batch = max(item.batch_size for item in items)
+    assert 1 <= restarts <= 2 * math.log2(largest_batch) + 2
+
+
+def test_an_engine_killed_from_outside_costs_no_job(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty") as launcher:
+        client.submit("faulty", {"text": "load"}).result(timeout=20)
+        kills = 3
+        killer = threading.Thread(target=_kill_engines, args=(launcher, kills))
+        killer.start()
+        items: list[MapItem] = list(
+            client.map("faulty", ({"text": str(each), "do": "sleep", "seconds": 0.005} for each in range(1000)))
+        )
+        killer.join()
+        assert _restarts(client) == kills
+    assert [item.error for item in items if item.error] == []
+    assert [item.output["text"] for item in items] == [str(each) for each in range(1000)]
+
+
+def _kill_engines(launcher: Launcher, count: int) -> None:
+    for _ in range(count):
+        pid = _engine_pid(launcher)
+        time.sleep(0.5)  # the batch that is to be hit must run; nothing tells this thread so
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not is_alive(pid))
+
+
+def test_a_killed_worker_takes_its_engine_along_and_is_replaced(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty") as launcher:
+        client.submit("faulty", {"text": "load"}).result(timeout=20)
+        engine, worker = _engine_pid(launcher), launcher.workers[0].pid
+        assert worker is not None
+        # Busy in a batch: the engine must not have to finish it.
+        client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 60})
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: not is_alive(engine), timeout=2.0)
+        assert client.submit("faulty", {"text": "after"}).result(timeout=30)["text"] == "after"
+
+
+def test_a_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(client: Client, cluster: Cluster) -> None:
+    jobs_total = 150
+    with cluster.workers("faulty") as launcher:
+        jobs = client.submit_many(
+            "faulty", [{"text": str(each), "do": "sleep", "seconds": 0.02} for each in range(jobs_total)]
+        )
+        jobs[0].result(timeout=20)
+        launcher.stop()
+        assert launcher.join(timeout=30)
+        done = sum(job.done() for job in jobs)
+        assert client.redis.hlen("unacked") == 0
+        assert client.redis.llen("infer.faulty") == jobs_total - done
+    with cluster.workers("faulty"):
+        assert [job.result(timeout=30)["text"] for job in jobs] == [str(each) for each in range(jobs_total)]
+
+
+def test_two_workers_share_a_queue(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty", count=2):
+        items = list(client.map("faulty", ({"text": str(each)} for each in range(500)), chunk_size=10))
+    assert {item.output["text"] for item in items} == {str(each) for each in range(500)}
+    assert len({item.output["pid"] for item in items}) == 2

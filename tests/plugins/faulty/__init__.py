@@ -1,0 +1,1 @@
+"""A plugin that misbehaves when its input says so."""

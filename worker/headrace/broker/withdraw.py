@@ -1,0 +1,34 @@
+"""Taking jobs back that no worker has claimed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+
+_PAGE = 64
+#: Messages that are looked at: a queue of others' jobs may be of any length.
+_MOST_MESSAGES = 4096
+
+
+def withdraw(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> list[str]:
+    """Remove waiting jobs from a queue, and return the ids of those that were removed.
+
+    A job that is not among the first few thousand of its queue is left there.
+    """
+    removed = []
+    for job_id, message in list(_find(client, queue, job_ids)):
+        # A worker may have claimed it since it was seen.
+        if client.lrem(queue, 1, message):  # type: ignore[arg-type]  # bytes are as good as str here
+            removed.append(job_id)
+    return removed
+
+
+def _find(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    # Performance: the body is base64, which has no "-" and so never holds an id: no need to decode it.
+    wanted = {job_id.encode(): job_id for job_id in job_ids}
+    for start in range(0, _MOST_MESSAGES, _PAGE):
+        page: Any = client.lrange(queue, start, start + _PAGE - 1)
+        for message in page:
+            yield from ((job_id, message) for key, job_id in wanted.items() if key in message)
+        if len(page) < _PAGE:
+            return

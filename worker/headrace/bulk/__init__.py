@@ -1,0 +1,1 @@
+"""Whole files of inputs through the queue: formats and the run."""

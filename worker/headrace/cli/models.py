@@ -1,0 +1,58 @@
+"""`headrace models`: what can be asked of whom."""
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from headrace.broker.registry import WorkerRecord
+    from headrace.settings import Settings
+
+_COLUMNS = ("model", "task", "version", "devices", "workers", "resident", "from")
+
+
+def models() -> None:
+    """List the models, and who serves them.
+
+    Names what is wrong with plugins that cannot be used. Works without a broker.
+    """
+    from headrace.cli.output import note, print_table
+    from headrace.plugins.discovery import discover
+    from headrace.settings import get_settings
+
+    settings = get_settings()
+    catalog = discover(settings.plugin_path)
+    here = {name: found.manifest.model_dump(mode="json") for name, found in catalog.plugins.items()}
+    try:
+        published, workers = _published(settings)
+    except BrokerUnavailable as error:
+        published, workers = {}, []
+        note(f"no broker, so only this machine's models are listed: {error}")
+    print_table(_COLUMNS, rows_of(here, published, workers))
+    for problem in catalog.problems:
+        note(f"problem [{problem.code}]: {problem}")
+
+
+def _published(settings: "Settings") -> "tuple[dict[str, dict[str, Any]], list[WorkerRecord]]":
+    from headrace.cli.session import registry_of, running_broker
+
+    with registry_of(running_broker(settings), settings) as registry:
+        return registry.models(), registry.workers()
+
+
+def rows_of(
+    here: dict[str, dict[str, Any]], published: dict[str, dict[str, Any]], workers: "list[WorkerRecord]"
+) -> list[tuple[str, ...]]:
+    """One row per model; a published manifest stands over a local one, as for a client."""
+    rows: list[tuple[str, ...]] = []
+    for name, manifest in sorted((here | published).items()):
+        serving = sorted(worker.name for worker in workers if name in worker.models)
+        resident = sorted(worker.name for worker in workers if name in worker.resident)
+        places = [place for place, known in (("here", here), ("workers", published)) if name in known]
+        about = (
+            str(manifest.get("task")),
+            str(manifest.get("version")),
+            ",".join(manifest.get("devices", [])),
+        )
+        rows.append((name, *about, ",".join(serving) or "-", ",".join(resident) or "-", ",".join(places)))
+    return rows

@@ -1,0 +1,19 @@
+"""`headrace result`: what became of a job."""
+
+from typing import Annotated
+
+import typer
+
+
+def result(
+    *,
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="What `headrace submit` printed.")],
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for it.")] = 10.0,
+) -> None:
+    """Print a job's result as JSON, or its error."""
+    from headrace.cli.output import print_json
+    from headrace.client import Client
+    from headrace.settings import get_settings
+
+    with Client(settings=get_settings()) as client:
+        print_json(client.pending(job_id).result(timeout))

@@ -1,0 +1,37 @@
+"""What goes into a supervisor and what comes out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from headrace.engine.process import EngineProcess
+from headrace.sdk.messages import Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkItem:
+    """One input that must get one outcome."""
+
+    item_id: int
+    model: str
+    input: Any
+    params: dict[str, Any]
+    #: Epoch seconds, or None.
+    deadline: float | None = None
+    #: Epoch seconds after which it must not start, or None.
+    expires: float | None = None
+    #: Hard limit of a batch with this item in seconds, or None for the model's own.
+    time_limit: float | None = None
+
+
+class Listener(Protocol):
+    """Who hears from the supervisor, always on the thread that calls it."""
+
+    def on_outcomes(self, model: str, seconds: float, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+        """Items were answered; `seconds` is what their batch took, 0 if they never ran."""
+
+    def on_connected(self, engine: EngineProcess) -> None:
+        """An engine was spawned; watch its `fileno`."""
+
+    def on_disconnected(self, engine: EngineProcess) -> None:
+        """The engine died; its descriptor closes after this."""

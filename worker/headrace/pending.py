@@ -1,0 +1,71 @@
+"""PendingResult: a handle on a queued job."""
+
+import asyncio
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Protocol
+
+from headrace.broker.results import value_of
+from headrace.broker.waiter import Meta
+from headrace.errors import ResultTimeout
+
+
+class Jobs(Protocol):
+    """What a handle asks of the client that made it."""
+
+    def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
+        """Futures of stored results."""
+
+    def revoke(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs."""
+
+
+class PendingResult:
+    """A queued job. Waiting for it is optional; the job runs either way."""
+
+    def __init__(self, jobs: Jobs, job_id: str) -> None:
+        self._jobs = jobs
+        #: Celery's task id.
+        self.id = job_id
+        self._future: Future[Meta] | None = None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job and return its output.
+
+        Args:
+            timeout: Seconds to wait; None waits until there is a result.
+
+        Raises:
+            ResultTimeout: If there is none in time.
+            JobRevoked: If the job was cancelled or expired.
+            HeadraceError: The error that the job failed with.
+        """
+        try:
+            return value_of(self._wait().result(timeout))
+        except FutureTimeout:
+            raise ResultTimeout(
+                f"job {self.id} has no result after {timeout:g} s: is a worker running? `headrace models` tells"
+            ) from None
+
+    def done(self) -> bool:
+        """Whether there is an output or an error."""
+        return self._wait().done()
+
+    def cancel(self) -> None:
+        """Revoke the job: it does not start any more, and if it runs its result is dropped."""
+        self._jobs.revoke([self.id])
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait in an event loop."""
+        return self._await().__await__()
+
+    async def _await(self) -> Any:
+        # Registering asks Redis once, which would block the loop.
+        future = await asyncio.get_running_loop().run_in_executor(None, self._wait)
+        return value_of(await asyncio.wrap_future(future))
+
+    def _wait(self) -> Future[Meta]:
+        if self._future is None:
+            self._future = self._jobs.futures([self.id])[0]
+        return self._future

@@ -1,0 +1,1 @@
+"""Plugins: found by their manifests, created on their first job, kept while they are wanted."""

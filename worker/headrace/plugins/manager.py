@@ -1,0 +1,152 @@
+"""PluginManager: the models that an engine has loaded."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.errors import HeadraceError, SetupFailed
+from headrace.plugins.catalog import Catalog
+from headrace.plugins.factory import PluginFactory
+from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.device import Device
+from headrace.sdk.plugin import ModelPluginInterface
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a failed load is answered with the same error instead of being tried again.
+RETRY_AFTER = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: HeadraceError
+    #: Monotonic seconds from which on the load is tried again.
+    until: float
+
+
+class PluginManager:
+    """Loads each plugin once, on demand, and cleans up after it.
+
+    One thread loads and unloads; any thread may ask for what is resident.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        factory: PluginFactory,
+        device: Device,
+        attention: Callable[[str], AttentionStrategy] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            catalog: The plugins that there are.
+            factory: What creates them.
+            device: What this process owns.
+            attention: Makes a strategy for a `BaseConfig.dtype`; called only for plugins that
+                set `uses_attention`. None leaves them without.
+            clock: Monotonic seconds.
+        """
+        self._catalog = catalog
+        self._factory = factory
+        self._device = device
+        self._attention = attention
+        self._clock = clock
+        self._plugins: dict[str, ModelPluginInterface] = {}
+        self._failures: dict[str, _Failure] = {}
+
+    def load(self, name: str) -> ModelPluginInterface:
+        """The loaded plugin of a model.
+
+        Raises:
+            UnknownModel: If no manifest has that name.
+            PluginError: If it can't be created or its `load_model` raised; for `RETRY_AFTER`
+                seconds the same error is raised at once, since every job in the queue asks again.
+            ConfigError: If its configuration has a value that is not allowed.
+        """
+        if name not in self._plugins:
+            self._raise_recent_failure(name)
+            try:
+                self._plugins[name] = self._load(name)
+            except HeadraceError as error:
+                # A copy: the raised error holds frames, and through them what was half loaded.
+                kept = type(error)(str(error))
+                self._failures[name] = _Failure(kept, self._clock() + RETRY_AFTER)
+                raise
+        return self._plugins[name]
+
+    def unload(self, name: str) -> None:
+        """Clean a model up, if it is loaded; what its `cleanup` raises is logged."""
+        plugin = self._plugins.pop(name, None)
+        if plugin is not None:
+            _clean_up(name, plugin)
+
+    def resident(self) -> list[str]:
+        """Names of the loaded models, in the order in which they were loaded."""
+        return list(self._plugins)
+
+    def close(self) -> None:
+        """Unload all models, the last loaded one first."""
+        for name in reversed(self.resident()):
+            self.unload(name)
+
+    def _raise_recent_failure(self, name: str) -> None:
+        failure = self._failures.pop(name, None)
+        if failure is not None and self._clock() < failure.until:
+            self._failures[name] = failure
+            raise failure.error.with_traceback(None)
+
+    def _load(self, name: str) -> ModelPluginInterface:
+        plugin = self._factory.create(self._catalog.get(name), self._device)
+        try:
+            if plugin.uses_attention and self._attention is not None:
+                plugin.attention = self._attention(plugin.config.dtype)
+            plugin.load_model()
+        except Exception as error:
+            _clean_up(name, plugin)
+            if isinstance(error, HeadraceError):
+                raise
+            raise SetupFailed(f"model {name}: load_model raised {type(error).__name__}: {error}") from error
+        return plugin
+
+
+def _clean_up(name: str, plugin: ModelPluginInterface) -> None:
+    try:
+        plugin.cleanup()
+    except Exception:
+        logger.exception("model %s: cleanup raised; its memory may not be free", name)
+
+
+_opened: list[PluginManager] = []
+
+
+def open_plugin_manager(
+    *,
+    catalog: Catalog,
+    factory: PluginFactory,
+    device: Device,
+    attention: Callable[[str], AttentionStrategy] | None = None,
+) -> PluginManager:
+    """Make the process's plugin manager; called once, where the process is put together.
+
+    Raises:
+        RuntimeError: If there is one already.
+    """
+    if _opened:
+        raise RuntimeError("this process has a plugin manager: use get_plugin_manager()")
+    _opened.append(PluginManager(catalog, factory, device, attention))
+    return _opened[0]
+
+
+def get_plugin_manager() -> PluginManager:
+    """The process's plugin manager.
+
+    Raises:
+        RuntimeError: If none was opened: only an engine has one.
+    """
+    if not _opened:
+        raise RuntimeError("no plugin manager was opened in this process")
+    return _opened[0]
