@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 _ROOT = Path(__file__).resolve().parents[2]
 _USER = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from headrace.broker.embedded import EmbeddedBroker
 
@@ -35,9 +37,13 @@ def parent_of(pid: int) -> int:
 
 
 def children_of(pid: int) -> list[int]:
-    """The process ids of a process's children."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    """The process ids of a process's running children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may end between the listing and the look.
+        with suppress(FileNotFoundError):
+            found += (int(child) for child in (task / "children").read_text().split())
+    return [child for child in found if is_alive(child)]
 
 
 class BrokerUser:

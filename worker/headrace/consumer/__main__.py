@@ -1,6 +1,7 @@
 """`python -m headrace.consumer`: one Celery worker on one device."""
 
 import argparse
+import logging
 import signal
 
 from headrace.broker.app import INFER, make_app
@@ -24,6 +25,7 @@ def main() -> None:
     end_with_parent(arguments.parent, signal.SIGTERM)
     catalog = discover(settings.plugin_path)
     models = arguments.models.split(",") if arguments.models else sorted(catalog.plugins)
+    _quiet_per_job_logs(arguments.loglevel)
     app = make_app(settings.redis_url, settings)
     app.conf.headrace_device = arguments.device
     app.headrace_registry = Registry(connect(settings.redis_url, settings))
@@ -44,6 +46,13 @@ def main() -> None:
     )
     worker.start()
     raise SystemExit(worker.exitcode)
+
+
+def _quiet_per_job_logs(loglevel: str) -> None:
+    """Keep outputs, and two lines a job, out of the log unless it is at DEBUG."""
+    if loglevel.upper() != "DEBUG":
+        for name in ("celery.app.trace", "celery.worker.strategy"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _manifests(catalog: Catalog, models: list[str]) -> dict[str, dict[str, object]]:
