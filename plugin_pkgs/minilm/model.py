@@ -8,21 +8,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import embedding, gelu, layer_norm, linear, normalize
+from torch.nn.functional import embedding, layer_norm, normalize
 
 from headrace.sdk.attention import AttentionStrategy
+from plugin_pkgs.minilm.dense import Dense, make_dense
 
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A linear layer's weight, (out, in), and bias."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply it to (tokens, in)."""
-        return linear(x, self.weight, self.bias)
+#: Tokens of a full batch under the default configuration.
+_USUAL_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +121,8 @@ class PackedEncoder:
     def _forward(self, layer: Layer, x: Tensor, packed: Packed, attention: AttentionStrategy) -> Tensor:
         q, k, v = layer.qkv(x).view(len(x), 3, self._heads, -1).unbind(1)
         attended = attention.varlen(q, k, v, packed.cu_seqlens, packed.max_seqlen)
-        x = layer.attention_norm(layer.attention_out(attended.reshape(x.shape)).add_(x))
-        return layer.out_norm(layer.down(gelu(layer.up(x))).add_(x))
+        x = layer.attention_norm(layer.attention_out.add(attended.view(x.shape), x))
+        return layer.out_norm(layer.down.add(layer.up.gelu(x), x))
 
 
 def _mean_pool(hidden: Tensor, packed: Packed) -> Tensor:
@@ -143,7 +135,8 @@ def _mean_pool(hidden: Tensor, packed: Packed) -> Tensor:
 
 
 def _dense(tensors: Mapping[str, Tensor], *names: str) -> Dense:
-    return Dense(*(torch.cat([tensors[f"{name}.{part}"] for name in names]) for part in ("weight", "bias")))
+    weight, bias = (torch.cat([tensors[f"{name}.{part}"] for name in names]) for part in ("weight", "bias"))
+    return make_dense(weight, bias, tokens=_USUAL_TOKENS)
 
 
 def _norm(tensors: Mapping[str, Tensor], name: str, eps: float) -> Norm:

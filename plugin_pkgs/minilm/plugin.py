@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from headrace.errors import InvalidInput, SetupFailed, WeightsError
 from headrace.sdk.config import BaseConfig
+from headrace.sdk.device import Device
 from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 from plugin_pkgs.minilm.config import MiniLMConfig
@@ -18,8 +19,10 @@ T = TypeVar("T")
 
 #: CPU flags of hardware that multiplies in bfloat16.
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-#: Bytes that a token's activations take in one layer, roughly: 12 hidden-size vectors of float32.
-_BYTES_PER_TOKEN = 12 * 384 * 4
+#: Numbers in the weights: 30,522 words and 6 layers of 384.
+_PARAMETERS = 22_565_376
+#: Numbers per token that are alive at once: input, intermediate (four times as wide), output.
+_ACTIVATIONS = 6 * 384
 
 
 class MiniLMPlugin(ModelPluginInterface):
@@ -35,27 +38,20 @@ class MiniLMPlugin(ModelPluginInterface):
     def load_model(self) -> None:
         """Read tokenizer and weights."""
         if self.config.weights is None:
-            raise WeightsError("model minilm has no `weights`: name them under [models.minilm]")
+            raise WeightsError("model minilm has no weights: name them under [models.minilm.weights]")
         folder = self.config.weights.resolve()
         self._tokenizer = _tokenizer(folder, self.config.max_length)
         device = torch.device(self.device.torch_name)
-        self.encoder = PackedEncoder(folder, dtype=self._dtype(), device=device)
-
-    def _dtype(self) -> torch.dtype:
-        if self.config.dtype != "auto":
-            chosen: torch.dtype = getattr(torch, self.config.dtype)
-            return chosen
-        fast = self.device.kind == "cuda" or cpu_has_bf16()
-        return torch.bfloat16 if fast else torch.float32
+        self.encoder = PackedEncoder(folder, dtype=choose_dtype(self.config.dtype, self.device), device=device)
 
     def prepare(self, items: Sequence[Item]) -> list[Prepared]:
         """Tokenise; the size of an item is its number of tokens."""
-        texts = [_text_of(item) for item in items]
-        tokenizer = _loaded(self._tokenizer)
-        encodings = iter(tokenizer.encode_batch_fast([text for text in texts if text is not None]))
+        problems = [_problem(item.input) for item in items]
+        texts = [item.input["text"] for item, problem in zip(items, problems, strict=True) if problem is None]
+        encodings = iter(_loaded(self._tokenizer).encode_batch_fast(texts))
         return [
-            _refused(item) if text is None else _prepared(item, next(encodings).ids)
-            for item, text in zip(items, texts, strict=True)
+            _prepared(item, next(encodings).ids) if problem is None else Prepared(params=item.params, error=problem)
+            for item, problem in zip(items, problems, strict=True)
         ]
 
     def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
@@ -70,26 +66,29 @@ class MiniLMPlugin(ModelPluginInterface):
 
     def footprint(self) -> Footprint:
         """Bytes of the weights, and of a token's activations."""
-        weights = self.encoder.weight_bytes if self.encoder else 0
-        return Footprint(weights=weights, per_unit=_BYTES_PER_TOKEN)
+        itemsize = choose_dtype(self.config.dtype, self.device).itemsize
+        return Footprint(weights=_PARAMETERS * itemsize, per_unit=_ACTIVATIONS * itemsize)
 
 
 def _loaded(part: T | None) -> T:
     if part is None:
-        raise SetupFailed("minilm is used before load_model")
+        raise SetupFailed("minilm is used before load_model, or without an attention strategy")
     return part
 
 
-def _text_of(item: Item) -> str | None:
-    text = item.input.get("text") if isinstance(item.input, dict) else None
-    return text if isinstance(text, str) else None
-
-
-def _refused(item: Item) -> Prepared:
-    return Prepared(
-        params=item.params,
-        error=InvalidInput('minilm takes {"text": a string}: the field text is missing or no string'),
-    )
+def _problem(value: object) -> InvalidInput | None:
+    """Why an input can't be embedded; None if it can."""
+    if not isinstance(value, dict) or "text" not in value:
+        return InvalidInput('the field "text" is missing: minilm takes {"text": "..."}')
+    text = value["text"]
+    if not isinstance(text, str):
+        return InvalidInput(f'the field "text" must be a string, not {type(text).__name__}')
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate: JSON can carry it, the tokenizer can't.
+        return InvalidInput('the field "text" is no valid Unicode')
+    return None
 
 
 def _prepared(item: Item, ids: list[int]) -> Prepared:
@@ -101,6 +100,21 @@ def _tokenizer(folder: Path, max_length: int) -> Tokenizer:
     tokenizer.enable_truncation(max_length)
     tokenizer.no_padding()
     return tokenizer
+
+
+def choose_dtype(wanted: str, device: Device) -> torch.dtype:
+    """The number type that is meant by a configuration's `dtype` on a device.
+
+    `auto` is bfloat16 where the hardware multiplies in it, since elsewhere it is emulated and slow.
+    """
+    if wanted != "auto":
+        chosen: torch.dtype = getattr(torch, wanted)
+        return chosen
+    if device.kind == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = cpu_has_bf16()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from headrace.broker.app import INFER, make_app
-from headrace.broker.connection import broker_errors, connect, redact
+from headrace.broker.connection import broker_errors, connect, ping, redact
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
@@ -55,9 +55,8 @@ class Client:
         self.settings = settings or get_settings()
         self._embedded: EmbeddedBroker | None = None
         self.url = url or self.settings.redis_url or self._join_embedded()
+        ping(self.url, self.settings)
         self.redis = connect(self.url, self.settings)
-        with broker_errors(self.url):
-            self.redis.ping()
         self.registry = Registry(self.redis)
         #: The Celery app, for what this class has no method for.
         self.app: Celery = make_app(self.url, self.settings)

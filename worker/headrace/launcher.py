@@ -27,7 +27,7 @@ _FIRST_DELAY, _LAST_DELAY = 0.5, 30.0
 #: A worker that lived this long, in seconds, is restarted at once when it dies.
 _HEALTHY_SECONDS = 60.0
 #: Seconds from a warm to a cold shutdown, and from that to SIGKILL.
-_DRAIN_LIMIT, _HURRY_LIMIT = 330.0, 5.0
+_DRAIN_LIMIT, _HURRY_LIMIT = 335.0, 5.0
 _LOOK_SECONDS = 0.2
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from headrace.attention import load_attention
 from headrace.memory.plan import plan_batches
 from headrace.plugins.discovery import discover
 from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import PluginManager
 from headrace.sdk import Device, Item, ModelPluginInterface
-from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 Loop = Callable[[Sequence[str]], Vectors]

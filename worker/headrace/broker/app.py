@@ -4,6 +4,7 @@ from typing import Any
 
 from celery import Celery
 
+from headrace.broker.connection import redact
 from headrace.errors import ConfigError
 from headrace.settings import Settings
 
@@ -61,5 +62,7 @@ def _backend_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     known = {"redis": "redis", "rediss": "rediss", "redis+socket": "socket"}
     if scheme not in known:
-        raise ConfigError(f"{url!r} is no Redis URL: use redis://, rediss:// or redis+socket:///path?virtual_host=0")
+        raise ConfigError(
+            f"{redact(url)!r} is no Redis URL: use redis://, rediss:// or redis+socket:///path?virtual_host=0"
+        )
     return f"headrace.broker.results.ResultBackend+{known[scheme]}://{rest}"

@@ -1,23 +1,46 @@
 """A plain Redis connection for what Celery has no words for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import redis
 
-from headrace.errors import BrokerUnavailable
+from headrace.errors import BrokerUnavailable, ConfigError
 from headrace.settings import Settings
 
 
-def connect(url: str, settings: Settings) -> redis.Redis:
-    """Make a client for the URL forms that Celery takes; it connects on first use."""
-    return redis.Redis.from_url(
-        _redis_url(url),
-        socket_connect_timeout=settings.connect_timeout,
-        socket_timeout=10 * settings.connect_timeout,
-        health_check_interval=30,
-    )
+def connect(url: str, settings: Settings, *, timeout: float | None = None) -> redis.Redis:
+    """Make a client for the URL forms that Celery takes; it connects on first use.
+
+    Args:
+        url: Where Redis is.
+        settings: For the time-outs.
+        timeout: Seconds that one answer may take; None is meant for large results.
+
+    Raises:
+        ConfigError: If it is no such URL.
+    """
+    try:
+        return redis.Redis.from_url(
+            _redis_url(url),
+            socket_connect_timeout=settings.connect_timeout,
+            socket_timeout=timeout or 10 * settings.connect_timeout,
+            health_check_interval=30,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{redact(url)!r} is no Redis URL ({error}): correct HEADRACE_REDIS_URL") from None
+
+
+def ping(url: str, settings: Settings) -> None:
+    """Ask Redis for a sign of life.
+
+    Raises:
+        BrokerUnavailable: If it gives none within seconds, whether it is away or hangs.
+        ConfigError: If it is no Redis URL.
+    """
+    with broker_errors(url), closing(connect(url, settings, timeout=settings.connect_timeout)) as client:
+        client.ping()
 
 
 def _redis_url(url: str) -> str:
@@ -35,8 +58,9 @@ def redact(url: str) -> str:
         >>> redact("redis://:secret@localhost:6379/0")
         'redis://***@localhost:6379/0'
     """
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else url
+    # A URL whose scheme was forgotten may have a password too.
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    return f"{scheme}{mark}***@{rest.rpartition('@')[2]}" if "@" in rest else url
 
 
 @contextmanager

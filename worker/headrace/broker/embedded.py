@@ -141,6 +141,23 @@ class EmbeddedBroker:
         )
 
 
+@contextmanager
+def shared(url: str, state_dir: Path, *, bundled: bool) -> Iterator[None]:
+    """Keep the embedded broker up for a block of a process that was given its URL.
+
+    A worker that outlives its launcher must still find the broker, to settle what it runs.
+    Any other URL is nobody's business here.
+    """
+    broker = EmbeddedBroker(state_dir, bundled=bundled, start_server=False)
+    joined = url.startswith("redis+socket://") and running_url(state_dir, bundled=bundled) == url
+    if joined:
+        broker.start()
+    try:
+        yield
+    finally:
+        broker.close()
+
+
 def running_url(state_dir: Path, *, bundled: bool) -> str | None:
     """The URL of an embedded broker that is up now, without a share in it; None without one.
 

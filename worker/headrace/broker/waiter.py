@@ -62,6 +62,9 @@ class ResultWaiter:
         """Stop listening; unresolved futures stay so."""
         self._closed.set()
         if self._thread:
+            with contextlib.suppress(redis.RedisError):
+                # Wakes the thread, which would listen to the end of its period.
+                self._client.publish(self._channel, "")
             self._thread.join(timeout=2 * _SWEEP_SECONDS)
 
     def _start(self) -> None:

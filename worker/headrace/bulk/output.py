@@ -50,10 +50,16 @@ class OutputFile:
             if error is None:
                 self._finish()
             elif self.part != self._final:
-                error.add_note(f"the rows so far are in {self.part}")
+                self._leave(error)
         finally:
             with suppress(OSError):
                 self._stream.close()
+
+    def _leave(self, error: BaseException) -> None:
+        if self._stream.tell():
+            error.add_note(f"the rows so far are in {self.part}")
+        else:
+            self.part.unlink(missing_ok=True)
 
     def _open(self) -> BinaryIO:
         if self._path.exists() and not self._path.is_file():

@@ -4,12 +4,18 @@ Performance: `headrace --help` must not import Celery, Redis, pydantic, rich or 
 library, so the verbs import them inside their functions.
 """
 
-from headrace.cli.app import app
+import sys
+
+#: The shell's 128 + SIGINT.
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command that the process's arguments name."""
-    app(prog_name="headrace")
+    try:
+        from headrace.cli.app import app
 
-
-__all__ = ["app", "main"]
+        app(prog_name="headrace")
+    except KeyboardInterrupt:
+        # Before the verb began, or after it ended: there is nothing to say.
+        sys.exit(_INTERRUPTED)

