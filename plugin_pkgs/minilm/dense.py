@@ -2,6 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -80,18 +81,19 @@ class OneDnnDense(Dense):
 
 def make_dense(weight: Tensor, bias: Tensor, *, tokens: int) -> Dense:
     """The faster of the two that works here for a weight of (out, in) and its bias."""
-    return OneDnnDense(weight, bias, tokens=tokens) if _one_dnn_works(weight) else TorchDense(weight, bias)
+    if weight.device.type == "cpu" and one_dnn_works(weight.dtype):
+        return OneDnnDense(weight, bias, tokens=tokens)
+    return TorchDense(weight, bias)
 
 
-def _one_dnn_works(weight: Tensor) -> bool:
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
+@cache
+def one_dnn_works(dtype: torch.dtype) -> bool:
+    """Whether this torch and CPU have oneDNN's layers in a number type, and they are right."""
+    weight, bias, x = torch.eye(16, dtype=dtype), torch.ones(16, dtype=dtype), torch.ones(2, 16, dtype=dtype)
     try:
         with torch.inference_mode():
-            bias = weight.new_zeros(len(weight))
-            layer = OneDnnDense(weight, bias, tokens=1)
-            x = weight[:1].clone()
-            return torch.allclose(layer(x), linear(x, weight, bias), rtol=0.02, atol=0.02)
+            layer = OneDnnDense(weight, bias, tokens=2)
+            return bool(torch.equal(layer(x), x + 1) and torch.equal(layer.add(x, x), x + 2))
     except (AttributeError, RuntimeError) as error:
         # Hazard: the names are torch's own and may change; then torch's plain operators do.
         logger.warning("oneDNN's fused layers cannot be used: %s", error)

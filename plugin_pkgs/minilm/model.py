@@ -66,8 +66,13 @@ class Packed:
         positions = torch.arange(int(ends[-1])) - (ends - lengths)[owners]
         ids = torch.tensor([token for sequence in sequences for token in sequence])
         bounds = torch.cat([torch.zeros(1, dtype=torch.int64), ends]).to(torch.int32)
-        moved = (each.to(device) for each in (ids, positions, owners, bounds))
-        return cls(*moved, max_seqlen=int(lengths.max()))
+        return cls(
+            ids=ids.to(device),
+            positions=positions.to(device),
+            owners=owners.to(device),
+            cu_seqlens=bounds.to(device),
+            max_seqlen=int(lengths.max()),
+        )
 
 
 class PackedEncoder:
@@ -81,7 +86,7 @@ class PackedEncoder:
         tensors = {
             name: tensor.to(device=device, dtype=dtype)
             for name, tensor in load_file(folder / "model.safetensors").items()
-            if tensor.is_floating_point()
+            if tensor.is_floating_point() and not name.startswith("pooler.")
         }
         self.hidden_size: int = config["hidden_size"]
         self._heads: int = config["num_attention_heads"]

@@ -110,10 +110,7 @@ def choose_dtype(wanted: str, device: Device) -> torch.dtype:
     if wanted != "auto":
         chosen: torch.dtype = getattr(torch, wanted)
         return chosen
-    if device.kind == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = cpu_has_bf16()
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.kind == "cuda" else cpu_has_bf16()
     return torch.bfloat16 if fast else torch.float32
 
 

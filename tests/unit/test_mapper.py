@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -9,9 +9,11 @@ from headrace.mapper import Mapper
 
 
 class Queue:
-    """Answers every job at once, with its inputs."""
+    """Answers every job with its inputs: at once, or the oldest one when the mapper waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, busy: bool = False) -> None:
+        self._busy = busy
+        self._waiting: list[tuple[Future[Meta], list[Any]]] = []
         self.sent: dict[str, list[Any]] = {}
         self.discarded: list[str] = []
         self.cancelled: list[str] = []
@@ -23,7 +25,7 @@ class Queue:
             discard=self.discarded.extend,
             cancel=self.cancelled.extend,
             read=lambda source: source,
-            on_wait=lambda: None,
+            on_wait=lambda: self._answer(*self._waiting.pop(0)),
         )
 
     def send(self, values: list[Any]) -> str:
@@ -36,9 +38,14 @@ class Queue:
 
     def _future(self, job_id: str) -> Future[Meta]:
         future: Future[Meta] = Future()
-        rows = [{"ok": True, "output": value} for value in self.sent[job_id]]
-        future.set_result({"status": "SUCCESS", "result": rows})
+        if self._busy:
+            self._waiting.append((future, self.sent[job_id]))
+        else:
+            self._answer(future, self.sent[job_id])
         return future
+
+    def _answer(self, future: Future[Meta], values: list[Any]) -> None:
+        future.set_result({"status": "SUCCESS", "result": [{"ok": True, "output": value} for value in values]})
 
 
 def test_a_mapping_that_is_read_to_its_end_cancels_nothing() -> None:
@@ -50,7 +57,7 @@ def test_a_mapping_that_is_read_to_its_end_cancels_nothing() -> None:
 
 
 def test_a_mapping_that_is_left_early_cancels_what_is_in_flight() -> None:
-    queue = Queue()
+    queue = Queue(busy=True)
     items = queue.mapper().run(range(100), chunk_size=2, max_chunks=3, ordered=True)
     next(items)
     items.close()
@@ -63,7 +70,20 @@ def test_an_error_while_reading_cancels_what_is_in_flight() -> None:
         yield from range(4)
         raise OSError("the disk is gone")
 
-    queue = Queue()
+    queue = Queue(busy=True)
     with pytest.raises(OSError, match="the disk is gone"):
         list(queue.mapper().run(broken(), chunk_size=2, max_chunks=10, ordered=True))
     assert queue.cancelled == ["job-0", "job-1"]
+
+
+def test_a_slow_source_gets_its_items_as_soon_as_they_are_answered() -> None:
+    read = 0
+
+    def slow() -> Iterator[int]:
+        nonlocal read
+        for read in range(100):
+            yield read
+
+    items = Queue().mapper().run(slow(), chunk_size=2, max_chunks=32, ordered=True)
+    assert next(items).output == 0
+    assert read == 1

@@ -179,13 +179,13 @@ class Client:
         mapper = Mapper(
             send=lambda values: self._send(model, values, params=params),
             futures=self.futures,
-            discard=self._waiter.discard,
+            discard=self._discard,
             cancel=lambda job_ids: self._abandon(model, job_ids),
             read=lambda source: check.checked(read(source)),
             on_wait=on_wait,
         )
-        with broker_errors(self.url):
-            yield from mapper.run(inputs, chunk_size=chunk_size, max_chunks=max_chunks, ordered=ordered)
+        # Not inside broker_errors: what reading `inputs` raises is the caller's own.
+        yield from mapper.run(inputs, chunk_size=chunk_size, max_chunks=max_chunks, ordered=ordered)
 
     def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
         """Futures of stored results, for several jobs in one round trip."""
@@ -200,6 +200,10 @@ class Client:
         """Cancel jobs; see `PendingResult.cancel`."""
         with broker_errors(self.url):
             self.app.control.revoke(list(job_ids), terminate=True)
+
+    def _discard(self, job_ids: Sequence[str]) -> None:
+        with broker_errors(self.url):
+            self._waiter.discard(job_ids)
 
     def _abandon(self, model: str, job_ids: Sequence[str]) -> None:
         """Cancel jobs that nobody will read, and give workers a moment to drop them."""

@@ -42,6 +42,11 @@ def parse_devices(text: str) -> list[Device]:
     return [Device.parse(name) for name in text.split(",")]
 
 
+def worker_name(device: Device, prefix: str = "") -> str:
+    """`cpu0@host`: one name per device and host, or per prefix too."""
+    return f"{prefix}{device.kind}{device.index}@{socket.gethostname()}"
+
+
 class WorkerProcess:
     """One worker: spawned again, with back-off, whenever it dies."""
 
@@ -130,7 +135,7 @@ class Launcher:
         cpus = [device for device in devices if device.kind == "cpu"]
         self._workers = [
             WorkerProcess(
-                name := f"{prefix}{device.kind}{device.index}@{socket.gethostname()}",
+                name := worker_name(device, prefix),
                 _command(name, device, models, loglevel),
                 _environment(url, device, len(cpus)),
                 self._log,

@@ -38,6 +38,11 @@ class Chunk:
     sent: list[tuple[int, Any]]
     refused: list[MapItem]
 
+    @property
+    def landed(self) -> bool:
+        """Whether all of its items can be yielded."""
+        return self.future is None or self.future.done()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mapper:
@@ -57,14 +62,10 @@ class Mapper:
         groups = _grouped(inputs, chunk_size)
         flying: deque[Chunk] = deque()
         try:
-            while True:
-                for group in itertools.islice(groups, max_chunks - len(flying)):
-                    flying.append(self._start(group))
-                if not flying:
-                    return
-                chunk = self._next(flying, ordered=ordered)
-                flying.remove(chunk)
-                yield from sorted(self._items(chunk), key=lambda item: item.index)
+            for group in groups:
+                flying.append(self._start(group))
+                yield from self._land(flying, ordered=ordered, most=max_chunks - 1)
+            yield from self._land(flying, ordered=ordered, most=0)
         finally:
             # Left early, by an error or by the caller: nobody will read these.
             if unread := [chunk.job_id for chunk in flying if chunk.job_id is not None]:
@@ -84,15 +85,23 @@ class Mapper:
         job_id = self.send(values)
         return Chunk(job_id=job_id, future=self.futures([job_id])[0], sent=sent, refused=refused)
 
-    def _next(self, flying: Iterable[Chunk], *, ordered: bool) -> Chunk:
-        candidates = list(flying)[: 1 if ordered else None]
-        while True:
-            for chunk in candidates:
-                if chunk.future is None or chunk.future.done():
-                    return chunk
-            futures = [chunk.future for chunk in candidates if chunk.future is not None]
-            if not wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
-                self.on_wait()
+    def _land(self, flying: deque[Chunk], *, ordered: bool, most: int) -> Iterator[MapItem]:
+        """Yield what is there; wait only while more than `most` chunks fly."""
+        while flying:
+            candidates = list(flying)[: 1 if ordered else None]
+            landed = next((chunk for chunk in candidates if chunk.landed), None)
+            if landed is not None:
+                flying.remove(landed)
+                yield from sorted(self._items(landed), key=lambda item: item.index)
+            elif len(flying) <= most:
+                return
+            else:
+                self._wait(candidates)
+
+    def _wait(self, chunks: Sequence[Chunk]) -> None:
+        futures = [chunk.future for chunk in chunks if chunk.future is not None]
+        if not wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
+            self.on_wait()
 
     def _items(self, chunk: Chunk) -> Iterator[MapItem]:
         yield from chunk.refused

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from headrace.broker.connection import broker_errors
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.bulk.formats import Row, read_rows, write_row
 from headrace.client import Client, MapItem
 from headrace.errors import SetupFailed
 from headrace.launcher import Launcher, parse_devices
+from headrace.plugins.discovery import discover
 from headrace.settings import Settings
 
 #: Seconds that a started worker may take until its first sign of life.
@@ -42,7 +44,7 @@ class Summary:
 
     items: int = 0
     failures: int = 0
-    #: Seconds from the first row to the last, start of workers included.
+    #: Seconds from the first row to the last; starting workers comes before.
     seconds: float = 0.0
     #: Batches, as a sum of each item's share in its own.
     batches: float = 0.0
@@ -75,6 +77,7 @@ class Workers:
         self._client = client
         self._options = options
         self._log_file = log_file
+        self._catalog = discover(client.settings.plugin_path)
         self._own: Launcher | None = None
         self._starts = 0
 
@@ -86,6 +89,8 @@ class Workers:
         """
         if self._own is not None or self._served():
             return
+        # A model that only another machine's workers had cannot be started here.
+        self._catalog.get(self._options.model)
         self._starts += 1
         if self._starts > _STARTS:
             raise SetupFailed(f"no worker stays up for {self._options.model}: see {self._log_file}")
@@ -100,7 +105,8 @@ class Workers:
         self._own.wait_ready(self._client.registry, _START_LIMIT)
 
     def _served(self) -> bool:
-        return any(self._options.model in worker.models for worker in self._client.registry.workers())
+        with broker_errors(self._client.url):
+            return any(self._options.model in worker.models for worker in self._client.registry.workers())
 
     def close(self) -> None:
         """Drain the workers that we started."""

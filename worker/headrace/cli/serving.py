@@ -1,12 +1,29 @@
 """How long-running commands end."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headrace.cli.signals import Signals
     from headrace.launcher import Launcher
+    from headrace.sdk.device import Device
+    from headrace.settings import Settings
 
 _LOOK_SECONDS = 0.1
+
+
+def name_prefix(url: str, devices: "Sequence[Device]", settings: "Settings") -> str:
+    """What keeps the workers' names apart from those of another launcher on this host."""
+    from headrace.broker.connection import broker_errors
+    from headrace.cli.session import registry_of
+    from headrace.launcher import worker_name
+
+    with broker_errors(url), registry_of(url, settings) as registry:
+        taken = {worker.name for worker in registry.workers()}
+    wanted = {worker_name(device) for device in devices}
+    return "" if taken.isdisjoint(wanted) else f"{os.getpid()}-"
 
 
 def drain(launcher: "Launcher", signals: "Signals") -> None:

@@ -32,7 +32,7 @@ def up(
     Ctrl-C lets running batches finish; a second one hurries.
     """
     from headrace.broker.connection import redact
-    from headrace.cli.serving import drain
+    from headrace.cli.serving import drain, name_prefix
     from headrace.cli.session import check_models, log_file, open_broker, registry_of
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, parse_devices
@@ -48,7 +48,9 @@ def up(
         log = log_file(settings, "up.log")
         typer.echo(f"broker   {redact(url)}")
         typer.echo(f"log      {log}")
-        launcher = stack.enter_context(Launcher(url, found, models=names, log_file=log))
+        launcher = stack.enter_context(
+            Launcher(url, found, models=names, prefix=name_prefix(url, found, settings), log_file=log)
+        )
         flower = stack.enter_context(_flower(options, url, log.with_name("flower.log")))
         registry = stack.enter_context(registry_of(url, settings))
         board = Board(launcher, registry, flower)

@@ -10,7 +10,7 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
     """
     from headrace.broker.connection import redact
     from headrace.cli.output import note
-    from headrace.cli.serving import drain
+    from headrace.cli.serving import drain, name_prefix
     from headrace.cli.session import check_models, open_broker
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, parse_devices
@@ -23,7 +23,7 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
     with (
         collected_signals() as signals,
         open_broker(settings) as url,
-        Launcher(url, found, models=names, loglevel=level) as launcher,
+        Launcher(url, found, models=names, prefix=name_prefix(url, found, settings), loglevel=level) as launcher,
     ):
         note(f"{', '.join(each.name for each in launcher.workers)} on {redact(url)}")
         while not signals.wait(60.0):

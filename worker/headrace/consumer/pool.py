@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from celery.concurrency.base import BasePool, apply_target
+from celery.worker import state
 from celery.worker.request import Request
 
 from headrace.consumer.job import TASK_PREFIX, Job
@@ -95,7 +96,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         watchdog.start()
         for lane in self._lanes.values():
             lane.clear()
-        while self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
+        while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
             self._hub.run_once()
         self.supervisor.close()
         watchdog.cancel()

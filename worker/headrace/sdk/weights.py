@@ -34,7 +34,7 @@ class WeightSource(BaseModel):
     #: Folder inside the package, or a file whose folder is meant; None for the package itself.
     file: str | None = None
     #: Repository on the Hugging Face hub, as `owner/name`.
-    hub: str | None = Field(default=None, pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    hub: str | None = Field(default=None, pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
     #: Commit, tag or branch of the repository; a commit is the only one that can't move.
     revision: str | None = None
     #: Lower-case hexadecimal sha256 by file name, relative to the folder.
