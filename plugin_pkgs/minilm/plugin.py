@@ -14,6 +14,7 @@ from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 from plugin_pkgs.minilm.config import MiniLMConfig
 from plugin_pkgs.minilm.model import PackedEncoder
+from plugin_pkgs.minilm.shards import Shards
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ class MiniLMPlugin(ModelPluginInterface):
     config: MiniLMConfig
     encoder: PackedEncoder | None = None
     _tokenizer: Tokenizer | None = None
+    #: None on a GPU, and where there is one core only.
+    _shards: Shards | None = None
 
     def load_model(self) -> None:
         """Read tokenizer and weights."""
@@ -43,6 +46,8 @@ class MiniLMPlugin(ModelPluginInterface):
         self._tokenizer = _tokenizer(folder, self.config.max_length)
         device = torch.device(self.device.torch_name)
         self.encoder = PackedEncoder(folder, dtype=choose_dtype(self.config.dtype, self.device), device=device)
+        if self.device.kind == "cpu" and torch.get_num_threads() > 1:
+            self._shards = Shards(self._embed, torch.get_num_threads())
 
     def prepare(self, items: Sequence[Item]) -> list[Prepared]:
         """Tokenise; the size of an item is its number of tokens."""
@@ -56,13 +61,18 @@ class MiniLMPlugin(ModelPluginInterface):
 
     def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
         """Embed a batch; each output is a float32 array of shape (384,)."""
-        encoder, attention = _loaded(self.encoder), _loaded(self.attention)
-        vectors = encoder.embed([item.data for item in batch], attention).cpu().numpy()
+        embed = self._shards.embed if self._shards else self._embed
+        vectors = embed([item.data for item in batch]).cpu().numpy()
         return [Outcome(output=vector) for vector in vectors]
 
+    def _embed(self, sequences: list[list[int]]) -> torch.Tensor:
+        return _loaded(self.encoder).embed(sequences, _loaded(self.attention))
+
     def cleanup(self) -> None:
-        """Drop weights and tokenizer."""
-        self.encoder = self._tokenizer = None
+        """Drop weights, tokenizer and threads."""
+        if self._shards:
+            self._shards.close()
+        self.encoder = self._tokenizer = self._shards = None
 
     def footprint(self) -> Footprint:
         """Bytes of the weights, and of a token's activations."""
