@@ -5,56 +5,26 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from headrace.broker.connection import connect
-from headrace.broker.embedded import EmbeddedBroker
+from headrace.broker.embedded import EmbeddedBroker, running_url
+from headrace.broker.registry import Registry
 from headrace.settings import Settings
+from tests.integration.commands import headrace, processes_of, started
 from tests.utils.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("settings")
 
-HEADRACE = (sys.executable, "-m", "headrace")
 MODEL = ("-m", "faulty")
 #: More than any test waits for.
 MANY = 500_000
-
-
-def headrace(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*HEADRACE, *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-
-
-def processes_of(settings: Settings) -> list[int]:
-    """Every process that was started with the test's state folder."""
-    needle = f"HEADRACE_STATE_DIR={settings.state_dir}".encode()
-    return [int(each.name) for each in Path("/proc").glob("[0-9]*") if needle in _environment_of(each)]
-
-
-def _environment_of(process: Path) -> list[bytes]:
-    try:
-        return (process / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
-
-
-@contextmanager
-def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    command = [*HEADRACE, *map(str, arguments)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def lines_until(process: subprocess.Popen[str], *beginnings: str) -> dict[str, str]:
@@ -242,3 +212,32 @@ def test_doctor_starts_nothing(settings: Settings) -> None:
     assert done.returncode == 0, done.stdout
     assert "none runs; valkey" in done.stdout
     assert not (settings.state_dir / "broker").exists()
+
+
+def test_two_runs_share_a_broker_and_each_ends_well(tmp_path: Path, settings: Settings) -> None:
+    short, long = write_texts(tmp_path / "short.jsonl", 200), write_texts(tmp_path / "long.jsonl", 40_000)
+    first = ("run", "-i", short, "-o", tmp_path / "short.out", *MODEL)
+    second = ("run", "-i", long, "-o", tmp_path / "long.out", *MODEL)
+    # The worker that serves both belongs to the run that ends first.
+    with started(*map(str, first)) as one:
+        wait_until(lambda: serving(settings), timeout=30)
+        with started(*map(str, second)) as two:
+            assert one.wait(timeout=60) == 0
+            assert two.wait(timeout=120) == 0
+    assert len((tmp_path / "short.out").read_text().splitlines()) == 200
+    assert len((tmp_path / "long.out").read_text().splitlines()) == 40_000
+    wait_until(lambda: not processes_of(settings), timeout=10)
+
+
+def serving(settings: Settings) -> bool:
+    """Whether a worker has given a sign of life on the embedded broker."""
+    url = running_url(settings.state_dir, bundled=True)
+    if url is None:
+        return False
+    client = connect(url, settings)
+    try:
+        return bool(Registry(client).workers())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()

@@ -83,6 +83,11 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._feed()
         return job
 
+    def flush(self) -> None:
+        """Drop what has not started: the connection is gone, and its messages come again."""
+        for lane in self._lanes.values():
+            lane.clear()
+
     def on_close(self) -> None:
         """Warm shutdown begins: what the engine has finishes, the rest goes back."""
         self._draining = True
@@ -94,8 +99,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         watchdog = threading.Timer(DRAIN_LIMIT, os._exit, [1])
         watchdog.daemon = True
         watchdog.start()
-        for lane in self._lanes.values():
-            lane.clear()
+        self.flush()
         while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
             self._hub.run_once()
         self.supervisor.close()
