@@ -11,7 +11,6 @@ import pytest
 from headrace.sdk import Device, Item, ModelPluginInterface
 from headrace.sdk.testing import create_plugin, infer
 
-
 ROOT = Path(__file__).parents[3]
 MANIFEST = ROOT / "plugin_pkgs" / "minilm" / "plugin_manifest.json"
 SAMPLE = ROOT / "benchmarks" / "data" / "sentences.jsonl"

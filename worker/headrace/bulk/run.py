@@ -149,13 +149,18 @@ def _pump(
     progress: Callable[[Summary], None],
 ) -> Summary:
     summary, begin = Summary(), time.monotonic()
+
+    def on_wait() -> None:
+        workers.ensure()
+        progress(summary)
+
     items = client.map(
         options.model,
         rows,
         params=options.params,
         chunk_size=options.chunk_size,
         read=_input_of,
-        on_wait=workers.ensure,
+        on_wait=on_wait,
     )
     # Closed: a run that is interrupted cancels what it has queued.
     with closing(items):

@@ -40,12 +40,17 @@ def run(  # noqa: PLR0913 - its options
     parse_devices(devices)
     settings = get_settings()
     with (
-        interrupting_signals(_STOPPING),
+        interrupting_signals(_STOPPING) as interruption,
         _reader(source) as rows,
         _writer(target) as sink,
         shown_progress(count_lines(rows)) as progress,
     ):
-        summary = run_bulk(options, rows, sink, settings=settings, progress=progress)
+
+        def on_progress(so_far: "Summary") -> None:
+            interruption.check()
+            progress(so_far)
+
+        summary = run_bulk(options, rows, sink, settings=settings, progress=on_progress)
     typer.echo(summary_text(summary), err=_is_dash(target))
     if summary.failures:
         raise typer.Exit(SOME_FAILED)

@@ -37,21 +37,37 @@ def collected_signals() -> Iterator[Signals]:
         yield signals
 
 
-@contextlib.contextmanager
-def interrupting_signals(message: str) -> Iterator[None]:
-    """Raise KeyboardInterrupt for SIGINT and SIGTERM, after a message at the first of them."""
-    told = False
+class Interruption:
+    """Raises KeyboardInterrupt for a signal, where it comes and again where it is asked for."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        if not told:
-            told = True
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._came = False
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Tell of the first signal and raise: the handler."""
+        if not self._came:
+            self._came = True
             # Hazard: stderr's buffer may be in use by the code that was interrupted.
-            os.write(2, f"\nheadrace: {message}\n".encode())
+            os.write(2, f"\nheadrace: {self._message}\n".encode())
         raise KeyboardInterrupt
 
-    with _handled_by(interrupt):
-        yield
+    def check(self) -> None:
+        """Raise if a signal came.
+
+        Hazard: Python swallows what a handler raises while a weak reference's callback or a
+        finaliser runs, so a long loop asks again.
+        """
+        if self._came:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def interrupting_signals(message: str) -> Iterator[Interruption]:
+    """Raise KeyboardInterrupt for SIGINT and SIGTERM, after a message at the first of them."""
+    interruption = Interruption(message)
+    with _handled_by(interruption.on_signal):
+        yield interruption
 
 
 @contextlib.contextmanager
