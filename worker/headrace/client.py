@@ -1,7 +1,6 @@
 """Client: what an application uses to queue jobs and to get their results."""
 
 import contextlib
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -9,17 +8,16 @@ from typing import Any, Self
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from headrace.broker.app import INFER, make_app
-from headrace.broker.connection import broker_errors, connect, ping, redact
+from headrace.broker.connection import broker_errors, connect, ping
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
-from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER
+from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import withdraw
-from headrace.errors import BrokerUnavailable, InvalidInput
+from headrace.errors import InvalidInput
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
 from headrace.plugins.discovery import discover
@@ -60,8 +58,9 @@ class Client:
         self.registry = Registry(self.redis)
         #: The Celery app, for what this class has no method for.
         self.app: Celery = make_app(self.url, self.settings)
-        self._channel = f"headrace:notify:{uuid.uuid4()}"
-        self._waiter = ResultWaiter(self.redis, self._channel)
+        channel = f"headrace:notify:{uuid.uuid4()}"
+        self._sender = Sender(self.app, self.url, channel)
+        self._waiter = ResultWaiter(self.redis, channel)
         self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))
         self._checks: dict[str, InputCheck] = {}
 
@@ -139,7 +138,7 @@ class Client:
         for value in values:
             self._check_single(model, value)
         return [
-            PendingResult(self, self._send(model, value, params=params, expires=expires, deadline=deadline))
+            PendingResult(self, self._sender.send(model, value, params=params, expires=expires, deadline=deadline))
             for value in values
         ]
 
@@ -177,7 +176,7 @@ class Client:
         """
         check = self._check_of(model)
         mapper = Mapper(
-            send=lambda values: self._send(model, values, params=params),
+            send=lambda values: self._sender.send(model, values, params=params),
             futures=self.futures,
             discard=self._discard,
             cancel=lambda job_ids: self._abandon(model, job_ids),
@@ -226,35 +225,6 @@ class Client:
             limit = self.settings.max_input_bytes
             self._checks[model] = InputCheck(model, manifest.input_schema, max_input_bytes=limit)
         return self._checks[model]
-
-    def _send(
-        self,
-        model: str,
-        inputs: Any,
-        *,
-        params: Mapping[str, Any] | None,
-        expires: float | None = None,
-        deadline: float | None = None,
-    ) -> str:
-        headers: dict[str, Any] = {REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}
-        if deadline is not None:
-            headers[DEADLINE_HEADER] = time.time() + deadline
-        count = len(inputs) if isinstance(inputs, list) else 1
-        try:
-            sent = self.app.send_task(
-                INFER + model,
-                args=[inputs],
-                kwargs=dict(params or {}),
-                expires=expires,
-                headers=headers,
-                retry=False,
-                # Performance: a repr of the inputs costs more than the rest, and shows them in Flower.
-                argsrepr=f"<{count} input{'s' if count > 1 else ''}>",
-                kwargsrepr=f"<{len(params or {})} params>",
-            )
-        except (OperationalError, OSError) as error:
-            raise BrokerUnavailable(f"Redis at {redact(self.url)} does not take the job: {error}") from error
-        return str(sent.id)
 
 
 __all__ = ["Client", "MapItem", "PendingResult"]

@@ -1,31 +1,22 @@
 """Launcher: one Celery worker process per device, restarted when it dies, drained at the end."""
 
-import contextlib
-import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from headrace.broker.registry import Registry
 from headrace.errors import HeadraceError
 from headrace.hardware.probes import gpu_count
-from headrace.lifetime import Backoff
+from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
 from headrace.settings import child_environment
 
-logger = logging.getLogger(__name__)
-
-#: Seconds before a restart: none after the first death, then doubling between these.
-_FIRST_DELAY, _LAST_DELAY = 0.5, 30.0
-#: A worker that lived this long, in seconds, is restarted at once when it dies.
-_HEALTHY_SECONDS = 60.0
 #: Seconds from a warm to a cold shutdown, and from that to SIGKILL.
 _DRAIN_LIMIT, _HURRY_LIMIT = 335.0, 5.0
 _LOOK_SECONDS = 0.2
@@ -47,77 +38,6 @@ def worker_name(device: Device, prefix: str = "") -> str:
     return f"{prefix}{device.kind}{device.index}@{socket.gethostname()}"
 
 
-class WorkerProcess:
-    """One worker: spawned again, with back-off, whenever it dies."""
-
-    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], log: IO[bytes] | None) -> None:
-        self.name = name
-        self._command = list(command)
-        self._environment = environment
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
-        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
-        self._restart_at: float | None = None
-
-    def start(self) -> None:
-        """Spawn it in a session of its own, so that Ctrl-C reaches only the launcher."""
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log or 2,
-            stderr=self._log or 2,
-            start_new_session=True,
-        )
-        self._started = time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the latest start."""
-        return self._process.pid if self._process else None
-
-    def look(self) -> None:
-        """Restart it if it has died and its back-off has passed."""
-        now = time.monotonic()
-        if self.alive:
-            return
-        if self._restart_at is None:
-            self._plan_restart(now)
-        elif now >= self._restart_at:
-            self._restart_at = None
-            self.start()
-
-    def _plan_restart(self, now: float) -> None:
-        if now - self._started > _HEALTHY_SECONDS:
-            self._backoff.reset()
-        delay = self._backoff.next_delay()
-        self._restart_at = now + delay
-        status = self._process.returncode if self._process else None
-        logger.error("worker %s ended with %s; restart in %.1f s", self.name, status, delay)
-
-    def signal(self, signum: int) -> None:
-        """Signal the worker if it runs."""
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signum)
-
-    def wait(self, deadline: float) -> bool:
-        """Wait until it has ended or the monotonic deadline has passed."""
-        if self._process is None:
-            return True
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-
 class Launcher:
     """Starts the workers of one machine; a context manager that drains them."""
 
@@ -134,7 +54,7 @@ class Launcher:
         self._log = log_file.open("wb") if log_file else None
         cpus = [device for device in devices if device.kind == "cpu"]
         self._workers = [
-            WorkerProcess(
+            ManagedProcess(
                 name := worker_name(device, prefix),
                 _command(name, device, models, loglevel),
                 _environment(url, device, len(cpus)),
@@ -147,7 +67,7 @@ class Launcher:
         self._watcher = threading.Thread(target=self._watch, name="launcher", daemon=True)
 
     @property
-    def workers(self) -> list[WorkerProcess]:
+    def workers(self) -> list[ManagedProcess]:
         """The workers, one per device."""
         return list(self._workers)
 

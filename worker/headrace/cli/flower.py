@@ -11,7 +11,7 @@ import typer
 from headrace.cli.arguments import Address, BasicAuth, Port
 
 if TYPE_CHECKING:
-    from headrace.launcher import WorkerProcess
+    from headrace.lifetime import ManagedProcess
     from headrace.monitoring.flower import FlowerOptions
 
 _LOOK_SECONDS = 0.3
@@ -21,7 +21,7 @@ _END_SECONDS = 5.0
 class FlowerChild:
     """Flower as a child process, restarted when it dies."""
 
-    def __init__(self, options: "FlowerOptions", process: "WorkerProcess") -> None:
+    def __init__(self, options: "FlowerOptions", process: "ManagedProcess") -> None:
         self._options = options
         self._process = process
         self.url = options.url
@@ -46,11 +46,11 @@ def flower_child(options: "FlowerOptions", log_file: Path | None = None) -> Iter
     import time
     from contextlib import nullcontext
 
-    from headrace.launcher import WorkerProcess
+    from headrace.lifetime import ManagedProcess
     from headrace.monitoring.flower import flower_command, flower_environment
 
     with log_file.open("wb") if log_file else nullcontext() as log:
-        process = WorkerProcess("flower", flower_command(), flower_environment(options), log)
+        process = ManagedProcess("flower", flower_command(), flower_environment(options), log)
         process.start()
         try:
             yield FlowerChild(options, process)

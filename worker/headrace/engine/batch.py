@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from headrace.engine.bisect import bisecting
 from headrace.engine.outcomes import Answer, Report
-from headrace.errors import BatchLawBroken, DeadlineExceeded, HeadraceError, InferenceFailed, JobRevoked
+from headrace.errors import DeadlineExceeded, HeadraceError, InferenceFailed, JobRevoked
 from headrace.memory.plan import plan_batches
 from headrace.sdk.messages import Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
@@ -81,24 +82,8 @@ class BatchExecutor:
 
 
 def infer_bisecting(plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
-    """Run a batch; where it raises, halve it until the exception stands alone on its item."""
-    try:
-        return _checked(plugin.infer(batch), expected=len(batch))
-    except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
-        if len(batch) == 1:
-            return [Outcome(error=_as_headrace_error(caught))]
-    # Outside the except block: there the exception's frames would keep the batch's
-    # tensors alive while the halves run.
-    middle = len(batch) // 2
-    return infer_bisecting(plugin, batch[:middle]) + infer_bisecting(plugin, batch[middle:])
-
-
-def _checked(outcomes: object, *, expected: int) -> list[Outcome]:
-    if not isinstance(outcomes, list) or not all(isinstance(outcome, Outcome) for outcome in outcomes):
-        raise BatchLawBroken("infer must return a list of Outcome: correct the plugin")
-    if len(outcomes) != expected:
-        raise BatchLawBroken(f"infer got {expected} items and returned {len(outcomes)} outcomes: correct the plugin")
-    return outcomes
+    """Run a batch; an exception fails only the items that raise alone."""
+    return bisecting(plugin.infer, batch, kind=Outcome, failed=lambda caught: Outcome(error=_as_headrace_error(caught)))
 
 
 def _as_headrace_error(caught: Exception) -> HeadraceError:
