@@ -1,11 +1,16 @@
 """InputCheck: refuses an input before anything is queued."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonschema_rs
 import orjson
 
-from headrace.errors import InputTooLarge, InvalidInput
+from headrace.errors import InputTooLarge, InvalidInput, ManifestError
+
+
+def _retrieve_nothing(uri: str) -> NoReturn:
+    # Security: a schema may come from Redis; it must not make a client open files or URLs.
+    raise ValueError(f"$ref to {uri} leaves the schema, which is not allowed")
 
 
 class InputCheck:
@@ -13,7 +18,10 @@ class InputCheck:
 
     def __init__(self, model: str, schema: dict[str, Any], *, max_input_bytes: int) -> None:
         self._model = model
-        self._validator = jsonschema_rs.validator_for(schema)
+        try:
+            self._validator = jsonschema_rs.validator_for(schema, retriever=_retrieve_nothing)
+        except ValueError as error:
+            raise ManifestError(f"input_schema of model {model} cannot be used: {error}") from None
         self._max_input_bytes = max_input_bytes
 
     def checked(self, value: Any) -> Any:

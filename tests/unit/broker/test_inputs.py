@@ -1,0 +1,44 @@
+"""InputCheck: what is refused before anything is queued, and with which words."""
+
+from typing import Any
+
+import pytest
+
+from headrace.broker.inputs import InputCheck
+from headrace.errors import InputTooLarge, InvalidInput, ManifestError
+
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+def _check(limit: int = 100) -> InputCheck:
+    return InputCheck("minilm", SCHEMA, max_input_bytes=limit)
+
+
+def test_a_good_input_comes_back_as_it_is() -> None:
+    value = {"text": "mill"}
+    assert _check().checked(value) is value
+
+
+@pytest.mark.parametrize("value", [{}, {"text": 1}, "text", None, ["text"]])
+def test_what_the_schema_rejects_is_refused_with_the_models_name(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="minilm"):
+        _check().checked(value)
+
+
+@pytest.mark.parametrize("value", [{"text": object()}, {1: "text"}, {"text": {"a", "b"}}])
+def test_what_is_not_json_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="not JSON"):
+        _check().checked(value)
+
+
+def test_the_limit_counts_the_bytes_of_the_json() -> None:
+    fits = {"text": "x" * 89}
+    assert _check(limit=100).checked(fits) is fits
+    with pytest.raises(InputTooLarge, match="101 bytes"):
+        _check(limit=100).checked({"text": "x" * 90})
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9/schema", "file:///etc/hostname"])
+def test_a_schema_never_opens_files_or_urls(uri: str) -> None:
+    with pytest.raises(ManifestError, match="leaves the schema"):
+        InputCheck("minilm", {"$ref": uri}, max_input_bytes=100)
