@@ -13,6 +13,8 @@ from headrace.engine.messages import Decoder, Message, Shutdown
 _RECEIVE_BYTES = 1 << 20
 #: Seconds that a send may block on a full socket before the engine counts as dead.
 _SEND_LIMIT = 10.0
+#: Seconds that a child whose socket is closed may take until it has ended.
+_DYING_LIMIT = 1.0
 #: Seconds that an engine may take to clean up after Shutdown.
 _SHUTDOWN_LIMIT = 5.0
 
@@ -91,8 +93,11 @@ class EngineProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def reap(self) -> str:
-        """Make sure that the child has ended, free the socket, and say how it ended."""
-        self.kill_after(1.0)
+        """End the child if it lives, free the socket, and say how it ended.
+
+        A child that is dying already gets a moment, so that it is told by its own cause.
+        """
+        self.kill_after(_DYING_LIMIT)
         self._connection.close()
         return describe_exit(self._running.returncode)
 

@@ -6,21 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from headrace.engine import messages
 from headrace.engine.process import EngineProcess
+from headrace.engine.slot import EngineSlot
 from headrace.engine.suspects import Suspects
-from headrace.engine.watch import Running, Watch
+from headrace.engine.watch import Running, Watch, describe
 from headrace.engine.work import Listener, WorkItem
 from headrace.errors import EngineDied, HeadraceError, JobRevoked, TimeLimitExceeded
-from headrace.lifetime import Backoff
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
 
 #: Deaths in one stage (starting, loading a model) after which the waiting items fail.
 _STAGE_DEATHS = 3
-#: Seconds from spawn to Ready.
-_START_LIMIT = 60.0
-#: Seconds before a restart: none after the first death, then doubling between these.
-_FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
 #: Limit of a batch whose model has not told its own yet, in seconds.
 _UNKNOWN_LIMIT = 300.0
 
@@ -39,50 +35,39 @@ class EngineSupervisor:
         load_time_limit: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spawn = spawn
+        self._slot = EngineSlot(spawn, clock)
         self._listener = listener
         self._load_time_limit = load_time_limit
-        self._clock = clock
         self._watch = Watch(clock)
         self._suspects = Suspects()
-        self._engine: EngineProcess | None = None
-        self._ready = False
-        self._restart_at = 0.0
-        self._spawned_at = 0.0
         self._stage_deaths: dict[str, int] = {}
-        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
         self._items: dict[int, WorkItem] = {}
         self._unsent: list[int] = []
         self._sent: set[int] = set()
         self._isolating = False
         #: Limits of the models that this engine has loaded.
         self.loaded: dict[str, messages.Loaded] = {}
-        #: Engines started after the first one.
-        self.restarts = -1
 
     @property
     def engine(self) -> EngineProcess | None:
         """The running engine, None between a death and the restart."""
-        return self._engine
+        return self._slot.engine
 
     @property
     def engine_pid(self) -> int | None:
         """Process id of the running engine."""
-        return self._engine.pid if self._engine else None
+        return self._slot.pid
 
     @property
-    def outstanding(self) -> int:
-        """Items without an outcome."""
-        return len(self._items)
+    def restarts(self) -> int:
+        """Engines started after the first one."""
+        return self._slot.restarts
 
     def start(self) -> None:
         """Spawn an engine."""
-        self._engine, self._ready = self._spawn(), False
-        self._engine.start()
-        self._spawned_at = self._clock()
-        self.restarts += 1
+        engine = self._slot.fill()
         self.loaded.clear()
-        self._listener.on_connected(self._engine)
+        self._listener.on_connected(engine)
 
     def submit(self, items: Iterable[WorkItem]) -> None:
         """Take responsibility for items: each gets exactly one outcome."""
@@ -95,14 +80,14 @@ class EngineSupervisor:
         """Answer waiting items with JobRevoked; those in the engine are skipped if not begun."""
         known = [item_id for item_id in item_ids if item_id in self._items]
         sent = [item_id for item_id in known if item_id in self._sent]
-        if sent and self._engine:
+        if sent:
             self._send(messages.Cancel(item_ids=sent))
         self._suspects.drop(known)
         self._fail([each for each in known if each not in self._sent], JobRevoked("the job was revoked before it ran"))
 
     def on_readable(self) -> None:
         """Handle what the engine has sent."""
-        engine = self._engine
+        engine = self._slot.engine
         if engine is None:
             return
         try:
@@ -115,34 +100,30 @@ class EngineSupervisor:
     def tick(self) -> None:
         """Enforce time limits and restart a dead engine; call it a few times a second."""
         self.on_readable()
-        now = self._clock()
-        if self._engine is None:
-            if now >= self._restart_at:
-                self.start()
-        elif overdue := self._watch.overdue():
-            self._engine.kill()
+        overdue = self._watch.overdue()
+        if self._slot.is_due():
+            self.start()
+        elif self._slot.engine and (overdue or self._slot.is_late()):
+            self._slot.engine.kill()
             self._on_death(overdue)
-        elif not self._ready and now - self._spawned_at > _START_LIMIT:
-            self._engine.kill()
-            self._on_death(None)
 
     def close(self) -> None:
         """End the engine in order."""
-        if self._engine:
-            self._engine.close()
-            self._engine = None
+        if self._slot.engine:
+            self._slot.engine.close()
+            self._slot.engine = None
 
     def kill(self) -> None:
         """End the engine at once."""
-        if self._engine:
-            self._engine.kill()
-            self._engine.reap()
-            self._engine = None
+        if self._slot.engine:
+            self._slot.engine.kill()
+            self._slot.engine.reap()
+            self._slot.engine = None
 
     # -- to the engine
 
     def _pump(self) -> None:
-        if not self._ready:
+        if not self._slot.ready:
             return
         if self._isolating and self._sent:
             return
@@ -167,12 +148,12 @@ class EngineSupervisor:
                 return
 
     def _send(self, message: messages.Message) -> bool:
-        if self._engine is None:
+        if self._slot.engine is None:
             return False
         try:
-            self._engine.send(message)
+            self._slot.engine.send(message)
         except OSError:
-            self._engine.kill()
+            self._slot.engine.kill()
             self._on_death(None)
             return False
         return True
@@ -191,7 +172,7 @@ class EngineSupervisor:
             self._stage_deaths.pop(message.model, None)
             logger.info("model %s loaded in %.1f s", message.model, message.seconds)
         elif isinstance(message, messages.Ready):
-            self._ready = True
+            self._slot.ready = True
             self._stage_deaths.pop("", None)
 
     def _answered(self, message: messages.Outcomes) -> None:
@@ -200,7 +181,7 @@ class EngineSupervisor:
             for item_id, output, error in message.outcomes
             if self._forget(item_id)
         ]
-        self._backoff.reset()
+        self._slot.prove()
         self._listener.on_outcomes(message.model, message.seconds, answered)
 
     def _forget(self, item_id: int) -> bool:
@@ -219,16 +200,15 @@ class EngineSupervisor:
     # -- when it dies
 
     def _on_death(self, overdue: Running | None) -> None:
-        engine, self._engine = self._engine, None
+        engine = self._slot.engine
         if engine is None:
             return
+        was_ready = self._slot.empty()
         self._listener.on_disconnected(engine)
         how = engine.reap()
         running = [overdue] if overdue else list(self._watch)
-        logger.error("engine %s: %s; it was running %s", engine.pid, how, _describe(running))
-        was_ready, self._ready = self._ready, False
+        logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running))
         self._watch.clear()
-        self._restart_at = self._clock() + self._backoff.next_delay()
         suspects = self._judge(running, how, overdue=overdue is not None)
         if not was_ready:
             self._stage_died("", list(self._items), f"the engine cannot start ({how}): see the worker's log")
@@ -272,7 +252,3 @@ class EngineSupervisor:
             item = self._items.get(item_id)
             if item is not None and self._forget(item_id):
                 self._listener.on_outcomes(item.model, 0.0, [(item_id, Outcome(error=error))])
-
-
-def _describe(running: Sequence[Running]) -> str:
-    return ", ".join(f"{each.stage} of {len(each.item_ids)} {each.model} items" for each in running) or "nothing"

@@ -1,6 +1,6 @@
 """Watch: what the engine is busy with, since when, and how long that may take."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from headrace.engine.messages import Ended, Stage, Started
@@ -52,3 +52,8 @@ class Watch:
     def __iter__(self) -> Iterator[Running]:
         """Everything that runs."""
         return iter(tuple(self._running.values()))
+
+
+def describe(running: Sequence[Running]) -> str:
+    """What was running, for the log."""
+    return ", ".join(f"{each.stage} of {len(each.item_ids)} {each.model} items" for each in running) or "nothing"

@@ -1,0 +1,60 @@
+"""EngineSlot: the place of one engine, filled again with back-off when it dies."""
+
+from collections.abc import Callable
+
+from headrace.engine.process import EngineProcess
+from headrace.lifetime import Backoff
+
+#: Seconds from spawn to Ready.
+_START_LIMIT = 60.0
+#: Seconds before a restart: none after the first death, then doubling between these.
+_FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
+
+
+class EngineSlot:
+    """Knows whether there is an engine, whether it is ready, and when the next one is due."""
+
+    def __init__(self, spawn: Callable[[], EngineProcess], clock: Callable[[], float]) -> None:
+        self._spawn = spawn
+        self._clock = clock
+        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
+        self._spawned_at = 0.0
+        self._restart_at = 0.0
+        #: The running engine, None between a death and the restart.
+        self.engine: EngineProcess | None = None
+        #: Whether it has said that it takes windows.
+        self.ready = False
+        #: Engines started after the first one.
+        self.restarts = -1
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running engine."""
+        return self.engine.pid if self.engine else None
+
+    def fill(self) -> EngineProcess:
+        """Spawn an engine."""
+        self.engine, self.ready = self._spawn(), False
+        self.engine.start()
+        self._spawned_at = self._clock()
+        self.restarts += 1
+        return self.engine
+
+    def is_due(self) -> bool:
+        """Whether the next engine should be spawned now."""
+        return self.engine is None and self._clock() >= self._restart_at
+
+    def is_late(self) -> bool:
+        """Whether the engine should have been ready by now."""
+        return self.engine is not None and not self.ready and self._clock() - self._spawned_at > _START_LIMIT
+
+    def empty(self) -> bool:
+        """The engine has died: plan the next one; return whether the dead one was ready."""
+        was_ready, self.ready = self.ready, False
+        self.engine = None
+        self._restart_at = self._clock() + self._backoff.next_delay()
+        return was_ready
+
+    def prove(self) -> None:
+        """The engine has answered something: its next death is a first one."""
+        self._backoff.reset()
