@@ -22,16 +22,26 @@ _settling: ContextVar[Job | None] = ContextVar("settling", default=None)
 
 
 def settle(job: Job) -> None:
-    """Store the job's outcome, acknowledge it, and tell Celery's events."""
+    """Store the job's outcome, acknowledge it, and tell Celery's events.
+
+    Never raises: the other jobs of the batch must be settled too. A job that was not
+    acknowledged comes again once the connection is rebuilt.
+    """
     job.closed = True
-    if job.is_revoked():
-        announce_revoked(job)
-        return
+    try:
+        if job.is_revoked():
+            announce_revoked(job)
+        else:
+            _trace(job)
+    except Exception:
+        logger.exception("job %s could not be settled", job.request.id)
+
+
+def _trace(job: Job) -> None:
     try:
         with _current(job):
             failed, returned, _ = job.trace(*job.trace_args)
-    except Exception:
-        logger.exception("job %s could not be settled", job.request.id)
+    except Exception:  # noqa: BLE001 - what the tracer lets out is a failure of its job alone
         job.request.on_failure(ExceptionInfo())
         return
     # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
