@@ -229,6 +229,37 @@ def test_two_runs_share_a_broker_and_each_ends_well(tmp_path: Path, settings: Se
     wait_until(lambda: not processes_of(settings), timeout=10)
 
 
+def test_a_run_whose_worker_is_killed_gets_every_row(tmp_path: Path, settings: Settings) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("\n".join(f'{{"text": "{each}"}}' for each in range(20_000)))
+    with started("run", "-i", str(source), "-o", str(target), *MODEL) as process:
+        wait_until(lambda: worker_pids(settings) and (tmp_path / "out.jsonl.part").stat().st_size, timeout=30)
+        os.kill(worker_pids(settings)[0], signal.SIGKILL)
+        assert process.wait(timeout=60) == 0
+    assert len(target.read_text().splitlines()) == 20_000
+
+
+def worker_pids(settings: Settings) -> list[int]:
+    """The Celery workers that were started with the test's state folder."""
+    return [pid for pid in processes_of(settings) if b"headrace.consumer" in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    """A process's command line; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_input_and_output_may_not_be_one_file(tmp_path: Path) -> None:
+    source = write_texts(tmp_path / "in.jsonl", 2)
+    done = headrace("run", "-i", source, "-o", source, *MODEL)
+    assert done.returncode == 2
+    assert "the same file" in done.stderr
+    assert '"text 1"' in source.read_text()
+
+
 def serving(settings: Settings) -> bool:
     """Whether a worker has given a sign of life on the embedded broker."""
     url = running_url(settings.state_dir, bundled=True)

@@ -11,8 +11,10 @@ from headrace.mapper import Mapper
 class Queue:
     """Answers every job with its inputs: at once, or the oldest one when the mapper waits."""
 
-    def __init__(self, *, busy: bool = False) -> None:
+    def __init__(self, *, busy: bool = False, lost: bool = False) -> None:
         self._busy = busy
+        self._lost = lost
+        self.recalled: list[str] = []
         self._waiting: list[tuple[Future[Meta], list[Any]]] = []
         self.sent: dict[str, list[Any]] = {}
         self.discarded: list[str] = []
@@ -25,8 +27,14 @@ class Queue:
             discard=self.discarded.extend,
             cancel=self.cancelled.extend,
             read=lambda source: source,
-            on_wait=lambda: self._answer(*self._waiting.pop(0)),
+            on_wait=self._answer_oldest,
+            recall=self.recalled.extend,
         )
+
+    def _answer_oldest(self) -> bool:
+        self._answer(*self._waiting.pop(0))
+        lost, self._lost = self._lost, False
+        return lost
 
     def send(self, values: list[Any]) -> str:
         job_id = f"job-{len(self.sent)}"
@@ -88,3 +96,11 @@ def test_a_slow_source_gets_its_items_as_soon_as_they_are_answered() -> None:
     items = Queue().mapper().run(slow(), chunk_size=2, max_chunks=32, ordered=True)
     assert next(items).output == 1
     assert read == 2
+
+
+def test_jobs_in_flight_are_sent_anew_when_a_worker_died() -> None:
+    queue = Queue(busy=True, lost=True)
+    items = list(queue.mapper().run(range(4), chunk_size=2, max_chunks=2, ordered=True))
+    assert [item.output for item in items] == list(range(4))
+    assert queue.recalled == ["job-1"]
+    assert queue.sent["job-2"] == queue.sent["job-1"]

@@ -16,8 +16,8 @@ from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
 from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
-from headrace.broker.withdraw import withdraw
-from headrace.errors import InvalidInput
+from headrace.broker.withdraw import put_back, withdraw
+from headrace.errors import ConfigError, InvalidInput
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
 from headrace.plugins.discovery import discover
@@ -135,6 +135,7 @@ class Client:
     ) -> list[PendingResult]:
         """Queue one job per input; all of them are checked before the first is queued."""
         values = list(inputs)
+        self._check_of(model).check_params(params or {})
         for value in values:
             self._check_single(model, value)
         return [
@@ -152,7 +153,7 @@ class Client:
         max_chunks: int = 32,
         ordered: bool = True,
         read: Callable[[Any], Any] = lambda value: value,
-        on_wait: Callable[[], None] = lambda: None,
+        on_wait: Callable[[], bool] = lambda: False,
     ) -> Generator[MapItem]:
         """Run a model over any number of inputs with bounded memory.
 
@@ -168,18 +169,23 @@ class Client:
             ordered: Yield in the order of the inputs rather than as they complete.
             read: Takes the model's input out of an element of `inputs`; may raise a
                 HeadraceError to refuse the element.
-            on_wait: Called about once a second while nothing arrives; may raise.
+            on_wait: Called about once a second while nothing arrives; may raise. Returns
+                whether a worker has died: the jobs in flight are then queued anew.
 
         Raises:
             UnknownModel: If neither workers nor this machine know the model.
             BrokerUnavailable: If Redis can't be reached.
         """
+        if chunk_size < 1 or max_chunks < 1:
+            raise ConfigError(f"chunk_size ({chunk_size}) and max_chunks ({max_chunks}) must be at least 1")
         check = self._check_of(model)
+        check.check_params(params or {})
         mapper = Mapper(
             send=lambda values: self._sender.send(model, values, params=params),
             futures=self.futures,
             discard=self._discard,
             cancel=lambda job_ids: self._abandon(model, job_ids),
+            recall=lambda job_ids: self._recall(model, job_ids),
             read=lambda source: check.checked(read(source)),
             on_wait=on_wait,
         )
@@ -199,6 +205,12 @@ class Client:
         """Cancel jobs; see `PendingResult.cancel`."""
         with broker_errors(self.url):
             self.app.control.revoke(list(job_ids), terminate=True)
+
+    def _recall(self, model: str, job_ids: Sequence[str]) -> None:
+        """Take jobs back, also those that a dead worker had claimed."""
+        with broker_errors(self.url):
+            put_back(self.app, job_ids)
+        self._abandon(model, job_ids)
 
     def _discard(self, job_ids: Sequence[str]) -> None:
         with broker_errors(self.url):
@@ -223,7 +235,9 @@ class Client:
         if model not in self._checks:
             manifest = self.manifest(model)
             limit = self.settings.max_input_bytes
-            self._checks[model] = InputCheck(model, manifest.input_schema, max_input_bytes=limit)
+            self._checks[model] = InputCheck(
+                model, manifest.input_schema, params_schema=manifest.params_schema, max_input_bytes=limit
+            )
         return self._checks[model]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from headrace.broker.registry import Registry
-from headrace.errors import HeadraceError
+from headrace.errors import ConfigError, HeadraceError
 from headrace.hardware.probes import gpu_count
 from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
@@ -26,11 +26,17 @@ def parse_devices(text: str) -> list[Device]:
     """Read `auto`, `cpu`, `cpu:0,cpu:1`, `cuda:0`.
 
     Raises:
-        ConfigError: If a name is none of these.
+        ConfigError: If a name is none of these, stands twice, or is a GPU that is not there.
     """
+    gpus = [Device("cuda", index) for index in range(gpu_count())]
     if text == "auto":
-        return [Device("cuda", index) for index in range(gpu_count())] or [Device("cpu")]
-    return [Device.parse(name) for name in text.split(",")]
+        return gpus or [Device("cpu")]
+    devices = [Device.parse(name) for name in text.split(",")]
+    if len(set(devices)) < len(devices):
+        raise ConfigError(f"--devices {text} names a device twice")
+    if missing := [device.name for device in devices if device.kind == "cuda" and device not in gpus]:
+        raise ConfigError(f"this machine has no {', '.join(missing)}: `headrace doctor` shows its devices")
+    return devices
 
 
 def worker_name(device: Device, prefix: str = "") -> str:
@@ -70,6 +76,11 @@ class Launcher:
     def workers(self) -> list[ManagedProcess]:
         """The workers, one per device."""
         return list(self._workers)
+
+    @property
+    def restarts(self) -> int:
+        """Workers that died and were started again."""
+        return sum(worker.restarts for worker in self._workers)
 
     def start(self) -> None:
         """Spawn all workers, and watch them from now on."""

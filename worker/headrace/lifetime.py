@@ -64,9 +64,12 @@ class ManagedProcess:
         self._started = 0.0
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
         self._restart_at: float | None = None
+        #: Starts after the first one.
+        self.restarts = -1
 
     def start(self) -> None:
         """Spawn it in a session of its own, so that Ctrl-C reaches only the launcher."""
+        self.restarts += 1
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,

@@ -4,7 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headrace.broker.results import value_of
@@ -55,7 +55,10 @@ class Mapper:
     cancel: Callable[[Sequence[str]], None]
     #: Takes the model's input out of an element; raises HeadraceError to refuse it.
     read: Callable[[Any], Any]
-    on_wait: Callable[[], None]
+    #: Whether a worker has died since it was asked last; asked while nothing arrives.
+    on_wait: Callable[[], bool]
+    #: Called with the jobs in flight when a worker has died, before they are sent anew.
+    recall: Callable[[Sequence[str]], None]
 
     def run(self, inputs: Iterable[Any], *, chunk_size: int, max_chunks: int, ordered: bool) -> Generator[MapItem]:
         """Yield one item per input."""
@@ -96,12 +99,22 @@ class Mapper:
             elif len(flying) <= most:
                 return
             else:
-                self._wait(candidates)
+                self._wait(candidates, flying)
 
-    def _wait(self, chunks: Sequence[Chunk]) -> None:
+    def _wait(self, chunks: Sequence[Chunk], flying: deque[Chunk]) -> None:
         futures = [chunk.future for chunk in chunks if chunk.future is not None]
-        if not wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
-            self.on_wait()
+        if wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
+            return
+        if self.on_wait():
+            self._send_anew(flying)
+
+    def _send_anew(self, flying: deque[Chunk]) -> None:
+        """Replace the jobs in flight: what the dead worker had claimed may be lost."""
+        self.recall([chunk.job_id for chunk in flying if chunk.job_id is not None and not chunk.landed])
+        for position, chunk in enumerate(flying):
+            if not chunk.landed:
+                again = self._start(chunk.sent)
+                flying[position] = replace(again, refused=chunk.refused + again.refused)
 
     def _items(self, chunk: Chunk) -> Iterator[MapItem]:
         yield from chunk.refused

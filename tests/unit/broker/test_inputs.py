@@ -42,3 +42,11 @@ def test_the_limit_counts_the_bytes_of_the_json() -> None:
 def test_a_schema_never_opens_files_or_urls(uri: str) -> None:
     with pytest.raises(ManifestError, match="leaves the schema"):
         InputCheck("minilm", {"$ref": uri}, max_input_bytes=100)
+
+
+def test_params_are_held_against_their_schema() -> None:
+    closed = InputCheck("minilm", SCHEMA, params_schema={"additionalProperties": False}, max_input_bytes=100)
+    closed.check_params({})
+    with pytest.raises(InvalidInput, match="params for minilm"):
+        closed.check_params({"dtype": "float16"})
+    _check().check_params({"anything": 1})

@@ -1,5 +1,6 @@
 """InputCheck: refuses an input before anything is queued."""
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import jsonschema_rs
@@ -16,12 +17,20 @@ def _retrieve_nothing(uri: str) -> NoReturn:
 class InputCheck:
     """A model's input schema, compiled, and the limit on an input's size."""
 
-    def __init__(self, model: str, schema: dict[str, Any], *, max_input_bytes: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        schema: dict[str, Any],
+        *,
+        params_schema: dict[str, Any] | None = None,
+        max_input_bytes: int,
+    ) -> None:
         self._model = model
         try:
             self._validator = jsonschema_rs.validator_for(schema, retriever=_retrieve_nothing)
+            self._params = jsonschema_rs.validator_for(params_schema or {}, retriever=_retrieve_nothing)
         except ValueError as error:
-            raise ManifestError(f"input_schema of model {model} cannot be used: {error}") from None
+            raise ManifestError(f"a schema of model {model} cannot be used: {error}") from None
         self._max_input_bytes = max_input_bytes
 
     def checked(self, value: Any) -> Any:
@@ -46,3 +55,14 @@ class InputCheck:
             where = "".join(f"[{step!r}]" for step in error.instance_path)
             raise InvalidInput(f"input{where} for {self._model}: {error.message}") from None
         return value
+
+    def check_params(self, params: Mapping[str, Any]) -> None:
+        """Check the parameters of a job.
+
+        Raises:
+            InvalidInput: If the model takes none of that name or value.
+        """
+        try:
+            self._params.validate(dict(params))
+        except jsonschema_rs.ValidationError as error:
+            raise InvalidInput(f"params for {self._model}: {error.message}") from None

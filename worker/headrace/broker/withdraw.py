@@ -1,9 +1,11 @@
-"""Taking jobs back that no worker has claimed."""
+"""Taking jobs back: those that no worker has claimed, and those that a dead one had."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import orjson
 import redis
+from celery import Celery
 
 _PAGE = 64
 #: Messages that are looked at: a queue of others' jobs may be of any length.
@@ -32,3 +34,22 @@ def _find(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> Iterator[t
             yield from ((job_id, message) for key, job_id in wanted.items() if key in message)
         if len(page) < _PAGE:
             return
+
+
+def put_back(app: Celery, job_ids: Sequence[str]) -> None:
+    """Return claimed jobs to the head of their queue.
+
+    Celery's stock transport notes what is claimed, not by whom: a job that another worker
+    runs goes back as well, and may then run twice.
+    """
+    wanted = set(job_ids)
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        claimed = channel.client.hgetall(channel.unacked_key)
+        for tag in (tag for tag, value in claimed.items() if _job_id(value) in wanted):
+            channel.qos.restore_by_tag(tag, leftmost=True)
+
+
+def _job_id(claimed: bytes) -> str:
+    message, *_ = orjson.loads(claimed)
+    return str(message.get("headers", {}).get("id"))

@@ -38,6 +38,8 @@ def run(  # noqa: PLR0913 - its options
 
     options = RunOptions(model=model, field=field, params=parse_params(param), chunk_size=chunk_size, devices=devices)
     parse_devices(devices)
+    if not _is_dash(source) and source.exists() and target.exists() and source.samefile(target):
+        raise ConfigError(f"input and output are the same file, {target}: the rows would replace their texts")
     settings = get_settings()
     with (
         interrupting_signals(_STOPPING) as interruption,

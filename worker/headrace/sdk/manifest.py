@@ -42,6 +42,8 @@ class PluginManifest(BaseModel):
     batching: Literal["dynamic", "continuous"] = "dynamic"
     #: JSON schema of one input.
     input_schema: dict[str, Any] = {}
+    #: JSON schema of a job's params, as one object; empty for any.
+    params_schema: dict[str, Any] = {}
     #: JSON schema of one output.
     output_schema: dict[str, Any] = {}
     #: OpenAI route that the model answers, if any (`/v1/embeddings`).
@@ -77,7 +79,7 @@ class PluginManifest(BaseModel):
                 raise ValueError(f"{each!r} is no requirement as pip takes it: {error}") from None
         return value
 
-    @field_validator("input_schema", "output_schema")
+    @field_validator("input_schema", "params_schema", "output_schema")
     @classmethod
     def _check_schema(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
