@@ -26,7 +26,7 @@ demo: $(READY)  ## Embed the committed sample and print the nearest pairs
 		-i benchmarks/data/sentences.jsonl -o build/demo/vectors.jsonl --model minilm
 	@$(BIN)/python benchmarks/models/minilm/nearest.py benchmarks/data/sentences.jsonl build/demo/vectors.jsonl
 
-test: $(READY)  ## Run every test (about five minutes on two cores)
+test: $(READY)  ## Run every test (about four minutes on two cores)
 	@$(PYTEST)
 
 check: lint types imports docker-check docs  ## All that is checked without running headrace
