@@ -160,6 +160,17 @@ def test_results_can_be_awaited(client: Client) -> None:
     assert _texts(asyncio.run(both())) == ["a", "b"]
 
 
+def test_who_stops_awaiting_does_not_spoil_the_result(client: Client) -> None:
+    job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 1.0})
+
+    async def impatient() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job, 0.2)
+
+    asyncio.run(impatient())
+    assert job.result(timeout=20)["text"] == "slow"
+
+
 def test_waiting_is_bounded(client: Client) -> None:
     job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 1.0})
     with pytest.raises(ResultTimeout, match="headrace models"):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from headrace.client import Client, MapItem
-from headrace.errors import EngineDied
+from headrace.errors import EngineDied, ResultTimeout
 from headrace.launcher import Launcher
 from tests.integration.cluster import Cluster
 from tests.utils.processes import children_of, is_alive
@@ -99,3 +99,38 @@ def test_two_workers_share_a_queue(client: Client, cluster: Cluster) -> None:
         items = list(client.map("faulty", ({"text": str(each)} for each in range(500)), chunk_size=10))
     assert {item.output["text"] for item in items} == {str(each) for each in range(500)}
     assert len({item.output["pid"] for item in items}) == 2
+
+
+@pytest.mark.parametrize("value", ["\ud800", 10**30])
+def test_an_input_that_no_engine_can_be_sent_fails_alone(client: Client, cluster: Cluster, value: object) -> None:
+    with cluster.workers("faulty"):
+        # As a plain Celery producer sends it: our own client refuses such an input.
+        inputs = [{"text": "a"}, {"text": "b", "strange": value}]
+        sent = client.app.send_task("infer.faulty", args=[inputs], queue="infer.faulty")
+        rows = sent.get(timeout=20)
+        assert [row["ok"] for row in rows] == [True, False]
+        assert rows[1]["error"]["code"] == "invalid_input"
+
+
+def test_a_lost_connection_costs_no_job(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty"):
+        jobs = client.submit_many(
+            "faulty", [{"text": str(each), "do": "sleep", "seconds": 0.02} for each in range(100)]
+        )
+        jobs[0].result(timeout=20)
+        for connection in client.redis.client_list():
+            if "brpop" in connection["cmd"]:
+                client.redis.client_kill(connection["addr"])
+        assert [job.result(timeout=60)["text"] for job in jobs] == [str(each) for each in range(100)]
+
+
+def test_a_result_that_a_full_redis_refuses_is_stored_once_there_is_room(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty"):
+        client.submit("faulty", {"text": "load"}).result(timeout=20)
+        job = client.submit("faulty", {"text": "kept", "do": "sleep", "seconds": 1.0})
+        wait_until(lambda: any((client.app.control.inspect(timeout=0.5).active() or {}).values()))
+        client.redis.config_set("maxmemory", "1mb")
+        with pytest.raises(ResultTimeout):
+            job.result(timeout=3)
+        client.redis.config_set("maxmemory", "0")
+        assert job.result(timeout=20)["text"] == "kept"

@@ -4,6 +4,7 @@ import contextlib
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from typing import Any, Self
 
 import redis
@@ -17,7 +18,7 @@ from headrace.broker.registry import Registry
 from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import put_back, withdraw
-from headrace.errors import ConfigError, InvalidInput
+from headrace.errors import ConfigError, HeadraceError, InvalidInput
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
 from headrace.plugins.discovery import discover
@@ -51,9 +52,13 @@ class Client:
             BrokerUnavailable: If there is no Redis to be reached, within seconds.
         """
         self.settings = settings or get_settings()
-        self._embedded: EmbeddedBroker | None = None
+        self._held = ExitStack()
         self.url = url or self.settings.redis_url or self._join_embedded()
-        ping(self.url, self.settings)
+        try:
+            ping(self.url, self.settings)
+        except HeadraceError:
+            self._held.close()
+            raise
         self.redis = connect(self.url, self.settings)
         self.registry = Registry(self.redis)
         #: The Celery app, for what this class has no method for.
@@ -66,16 +71,14 @@ class Client:
 
     def _join_embedded(self) -> str:
         bundled = self.settings.broker == "bundled"
-        self._embedded = EmbeddedBroker(self.settings.state_dir, bundled=bundled, start_server=False)
-        return self._embedded.start()
+        return self._held.enter_context(EmbeddedBroker(self.settings.state_dir, bundled=bundled, start_server=False))
 
     def close(self) -> None:
         """Free the connections; queued jobs run on."""
         self._waiter.close()
         self.app.close()
         self.redis.close()
-        if self._embedded:
-            self._embedded.close()
+        self._held.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""

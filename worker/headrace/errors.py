@@ -25,14 +25,14 @@
 A message says what happened, to which job or file, and what to do about it.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class HeadraceError(Exception):
     """Something went wrong inside headrace; the worker's log has the whole story."""
 
     #: Stable name of the error on the wire, in output rows and in docs.
-    code: ClassVar[str] = "internal_error"
+    code: str = "internal_error"
     #: Whether running the same job again may succeed; such errors use Celery's retry.
     retryable: bool = False
 
@@ -172,8 +172,11 @@ _BY_NAME = {error.__name__: error for error in _tree(HeadraceError)}
 
 def error_from_wire(wire: dict[str, Any]) -> HeadraceError:
     """Build the error again that `HeadraceError.to_wire` wrote."""
-    kind = _BY_CODE.get(str(wire.get("code")), HeadraceError)
-    return kind(str(wire.get("message", "")))
+    code = str(wire.get("code"))
+    error = _BY_CODE.get(code, HeadraceError)(str(wire.get("message", "")))
+    # A plugin's own error has a code of its own.
+    error.code = code
+    return error
 
 
 def error_from_name(name: str, message: str) -> HeadraceError:

@@ -12,7 +12,7 @@ from typing import Self
 
 from headrace.broker.registry import Registry
 from headrace.errors import ConfigError, HeadraceError
-from headrace.hardware.probes import gpu_count
+from headrace.hardware.probes import gpu_count, usable_cores
 from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
 from headrace.settings import child_environment
@@ -180,5 +180,7 @@ def _environment(url: str, device: Device, cpu_workers: int) -> dict[str, str]:
     if device.kind == "cuda":
         return child_environment(HEADRACE_REDIS_URL=url, CUDA_VISIBLE_DEVICES=str(device.index))
     # Workers that share the host share its cores, else their threads fight.
-    threads = max(1, len(os.sched_getaffinity(0)) // cpu_workers)
-    return child_environment(HEADRACE_REDIS_URL=url, OMP_NUM_THREADS=str(threads), CUDA_VISIBLE_DEVICES="")
+    threads = max(1, usable_cores() // cpu_workers)
+    environment = child_environment(HEADRACE_REDIS_URL=url, CUDA_VISIBLE_DEVICES="")
+    environment.setdefault("OMP_NUM_THREADS", str(threads))
+    return environment

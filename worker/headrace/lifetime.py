@@ -99,7 +99,11 @@ class ManagedProcess:
             self._plan_restart(now)
         elif now >= self._restart_at:
             self._restart_at = None
-            self.start()
+            try:
+                self.start()
+            except OSError:
+                logger.exception("%s cannot be spawned: trying again", self.name)
+                self._plan_restart(now)
 
     def _plan_restart(self, now: float) -> None:
         if now - self._started > _HEALTHY_SECONDS:

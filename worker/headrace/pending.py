@@ -63,7 +63,8 @@ class PendingResult:
     async def _await(self) -> Any:
         # Registering asks Redis once, which would block the loop.
         future = await asyncio.get_running_loop().run_in_executor(None, self._wait)
-        return value_of(await asyncio.wrap_future(future))
+        # Shielded: who stops waiting must not cancel the future that others wait for.
+        return value_of(await asyncio.shield(asyncio.wrap_future(future)))
 
     def _wait(self) -> Future[Meta]:
         if self._future is None:

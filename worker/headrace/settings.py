@@ -91,9 +91,9 @@ def get_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"setting {name}: {first['msg']} (got {first['input']!r})") from None
+        raise ConfigError(f"setting {name}: {first['msg']}") from None
     except ValueError as error:
-        raise ConfigError(f"the configuration cannot be read: {error}") from None
+        raise ConfigError(f"the configuration {file} cannot be read: {error}") from None
 
 
 def child_environment(**overrides: str) -> dict[str, str]:

@@ -33,6 +33,9 @@ from headrace.settings import Settings, get_settings
 #: Texts that load a contender's model and warm its caches before anything is timed.
 WARM_UP = 64
 
+#: Below this a row is not the same vector.
+LEAST_COSINE = 0.999
+
 Contender = Callable[[Sequence[str]], Any]
 
 
@@ -113,7 +116,10 @@ def main() -> None:
         reference = loops.plain_fp32(texts)
         vectors = vectors_of(queue(texts), len(texts))
         print(f"mean batch size through the queue: {queue.mean_batch_size:.1f}")
-        print(f"least cosine to the plain fp32 loop over {len(texts)} rows: {least_cosine(vectors, reference):.5f}")
+        cosine = least_cosine(vectors, reference)
+        print(f"least cosine to the plain fp32 loop over {len(texts)} rows: {cosine:.5f}")
+        if cosine < LEAST_COSINE:
+            raise SystemExit(f"a row is further than {LEAST_COSINE} from the reference")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """ResultWaiter: one thread that hears of finished jobs and fetches their results in groups."""
 
 import contextlib
+import json
 import logging
 import threading
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,6 @@ from concurrent.futures import Future
 from typing import Any
 from weakref import WeakValueDictionary
 
-import orjson
 import redis
 from celery.states import READY_STATES
 
@@ -51,7 +51,7 @@ class ResultWaiter:
         """The final results that are there now, by job id."""
         values: Any = self._client.mget([result_key(job_id) for job_id in job_ids])
         metas = {job_id: decode(value) for job_id, value in zip(job_ids, values, strict=True) if value}
-        return {job_id: meta for job_id, meta in metas.items() if meta["status"] in READY_STATES}
+        return {job_id: meta for job_id, meta in metas.items() if meta.get("status") in READY_STATES}
 
     def discard(self, job_ids: Iterable[str]) -> None:
         """Delete results that were read and that nobody will ask for again."""
@@ -79,6 +79,10 @@ class ResultWaiter:
                 self._listen_once()
             except redis.RedisError as error:
                 logger.warning("results cannot be heard (%s): trying again", error)
+                self._closed.wait(_SWEEP_SECONDS)
+            except Exception:
+                # One strange result must not end the thread that all others wait for.
+                logger.exception("a result cannot be read")
                 self._closed.wait(_SWEEP_SECONDS)
 
     def _listen_once(self) -> None:
@@ -116,5 +120,6 @@ def _drain(pubsub: Any) -> set[str]:
 
 def decode(value: bytes) -> Meta:
     """Decode a stored result, packed or JSON."""
-    meta: Meta = codec.unpack(value) if codec.is_packed(value) else orjson.loads(value)
+    # Celery writes NaN and Infinity, which only Python's own parser reads.
+    meta: Meta = codec.unpack(value) if codec.is_packed(value) else json.loads(value)
     return meta

@@ -20,8 +20,8 @@ from headrace.settings import Settings
 
 #: Seconds that a started worker may take until its first sign of life.
 _START_LIMIT = 60.0
-#: Starts of own workers after which a run gives up.
-_STARTS = 5
+#: Deaths of own workers, with no item done between them, after which a run gives up.
+_RESTARTS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ class Workers:
         self._log_file = log_file
         self._catalog = discover(client.settings.plugin_path)
         self._own: Launcher | None = None
-        self._starts = 0
+        self._restarts_at_progress = 0
         self._restarts = 0
 
     def lost(self) -> bool:
@@ -93,15 +93,15 @@ class Workers:
         """Start workers of our own if there are none, or none any more.
 
         Raises:
-            SetupFailed: If workers of our own were started too often.
+            SetupFailed: If workers of our own keep dying without an item done.
         """
-        if self._own is not None or self._served():
+        if self._own is not None:
+            self._check_own(self._own)
+            return
+        if self._served():
             return
         # A model that only another machine's workers had cannot be started here.
         self._catalog.get(self._options.model)
-        self._starts += 1
-        if self._starts > _STARTS:
-            raise SetupFailed(f"no worker stays up for {self._options.model}: see {self._log_file}")
         self._own = Launcher(
             self._client.url,
             parse_devices(self._options.devices),
@@ -111,6 +111,15 @@ class Workers:
         )
         self._own.start()
         self._own.wait_ready(self._client.registry, _START_LIMIT)
+
+    def _check_own(self, own: Launcher) -> None:
+        if own.restarts - self._restarts_at_progress >= _RESTARTS:
+            raise SetupFailed(f"no worker stays up for {self._options.model}: see {self._log_file}")
+
+    def note_progress(self) -> None:
+        """An item is done: what died before counts no more."""
+        if self._own is not None:
+            self._restarts_at_progress = self._own.restarts
 
     def _served(self) -> bool:
         with broker_errors(self._client.url):
@@ -177,6 +186,7 @@ def _pump(
             # A row can fail here too: its output may be nothing that JSON can hold.
             summary.add(item, ok=write_row(sink, item.source.custom_id, item.output, item.error))
             summary.seconds = time.monotonic() - begin
+            workers.note_progress()
             progress(summary)
     return summary
 

@@ -26,7 +26,7 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
         Launcher(url, found, models=names, prefix=name_prefix(url, found, settings), loglevel=level) as launcher,
     ):
         note(f"{', '.join(each.name for each in launcher.workers)} on {redact(url)}")
-        while not signals.wait(60.0):
+        while not signals.wait(1.0) and not launcher.join(0):
             pass
         note("ending when the running batches are done; again hurries")
         drain(launcher, signals)

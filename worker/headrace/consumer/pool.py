@@ -11,17 +11,20 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state
 from celery.worker.request import Request
 
+from headrace.broker.connection import ping
 from headrace.consumer.job import TASK_PREFIX, Job
 from headrace.consumer.lane import WINDOWS, Lane
 from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.settle import announce_revoked, settle
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
+from headrace.errors import HeadraceError
 from headrace.sdk.messages import Outcome
 from headrace.settings import child_environment, get_settings
 
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a warm shutdown may take.
 DRAIN_LIMIT = 330.0
+#: Seconds until an outcome that Redis refused is stored again.
+_SETTLE_AGAIN = 1.0
 #: Seconds between two looks at time limits, back-offs and queue delays.
 _TICK = 0.05
 
@@ -44,6 +49,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._max_delay = settings.max_queue_delay_ms / 1000
         self._lanes: dict[str, Lane] = {}
         self._jobs: dict[int, Job] = {}
+        #: Jobs that lanes and engine hold, by task id.
+        self._live: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._hub: Any = None
         self._draining = False
         #: Name of the device, set by the worker before it starts.
@@ -77,8 +84,15 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         job = parse_job(request, target, args, time_limit=options.get("timeout"), arrived=time.monotonic())
         job.on_terminate = self._on_terminate
         if isinstance(job, InvalidJob):
-            settle(job)
+            self._settle(job)
             return job
+        running = self._live.get(request.id)
+        if running is not None and running.started and not running.closed:
+            # Celery queues again what a lost connection had; this one is in the engine still.
+            running.request, running.trace_args = request, job.trace_args
+            request.on_accepted(self.supervisor.engine_pid or 0, time.monotonic())
+            return running
+        self._live[request.id] = job
         self._lane(job.model).put(job)
         self._feed()
         return job
@@ -100,8 +114,14 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         watchdog.daemon = True
         watchdog.start()
         self.flush()
+        if not self._broker_answers():
+            # Nothing can be stored or given back now; Redis has it all unacknowledged.
+            self.supervisor.kill()
+            self._jobs.clear()
         while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
             self._hub.run_once()
+            # After a lost connection the loop watches neither the engine nor our timer.
+            self._tick()
         self.supervisor.close()
         watchdog.cancel()
 
@@ -178,8 +198,20 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         for job in touched:
             job.seconds += seconds
             if job.complete and not job.closed:
-                settle(job)
+                self._settle(job)
         self._feed()
+
+    def _settle(self, job: Job) -> None:
+        if not settle(job) and self._hub:
+            self._hub.call_later(_SETTLE_AGAIN, self._settle, job)
+
+    def _broker_answers(self) -> bool:
+        try:
+            ping(str(self.app.conf.broker_url), get_settings())
+        except HeadraceError as error:
+            logger.warning("ending without settling what runs: %s", error)
+            return False
+        return True
 
     def on_connected(self, engine: EngineProcess) -> None:
         """Watch a new engine's socket."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
+from celery.states import READY_STATES
 
 from headrace.consumer.job import Job
 from headrace.errors import HeadraceError
@@ -21,31 +21,38 @@ logger = logging.getLogger(__name__)
 _settling: ContextVar[Job | None] = ContextVar("settling", default=None)
 
 
-def settle(job: Job) -> None:
+def settle(job: Job) -> bool:
     """Store the job's outcome, acknowledge it, and tell Celery's events.
 
-    Never raises: the other jobs of the batch must be settled too. A job that was not
-    acknowledged comes again once the connection is rebuilt.
+    Never raises: the other jobs of the batch must be settled too.
+
+    Returns:
+        Whether it was stored; if not, the job is not acknowledged and must be settled again.
     """
     job.closed = True
     try:
         if job.is_revoked():
             announce_revoked(job)
-        else:
-            _trace(job)
+            return True
+        return _trace(job)
     except Exception:
         logger.exception("job %s could not be settled", job.request.id)
+        return False
 
 
-def _trace(job: Job) -> None:
-    try:
-        with _current(job):
-            failed, returned, _ = job.trace(*job.trace_args)
-    except Exception:  # noqa: BLE001 - what the tracer lets out is a failure of its job alone
-        job.request.on_failure(ExceptionInfo())
-        return
+def _trace(job: Job) -> bool:
+    with _current(job):
+        failed, returned, _ = job.trace(*job.trace_args)
+    # The tracer turns a backend that refuses (a full Redis, say) into a failure of its own.
+    if failed and returned.internal and not _is_stored(job):
+        return False
     # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
     job.request.on_success((failed, returned, job.seconds))
+    return True
+
+
+def _is_stored(job: Job) -> bool:
+    return job.request.task.backend.get_state(job.request.id) in READY_STATES
 
 
 def announce_revoked(job: Job) -> None:

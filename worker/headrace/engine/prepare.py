@@ -3,7 +3,7 @@
 from headrace.engine.batch import Entry
 from headrace.engine.bisect import bisecting
 from headrace.engine.messages import Window
-from headrace.errors import HeadraceError, InvalidInput
+from headrace.errors import BatchLawBroken, HeadraceError, InvalidInput
 from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -15,7 +15,7 @@ def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
         plugin.prepare, items, kind=Prepared, failed=lambda caught: Prepared(error=_as_refusal(caught))
     )
     return [
-        Entry(item_id=item_id, prepared=each, deadline=deadline, expires=expires)
+        Entry(item_id=item_id, prepared=_with_size(each), deadline=deadline, expires=expires)
         for (item_id, _, _, deadline, expires), each in zip(window.items, prepared, strict=True)
     ]
 
@@ -26,3 +26,12 @@ def _as_refusal(caught: Exception) -> HeadraceError:
     error = InvalidInput(f"prepare raised {type(caught).__name__}: {caught}")
     error.__cause__ = caught
     return error
+
+
+def _with_size(prepared: Prepared) -> Prepared:
+    size: object = prepared.size
+    if isinstance(size, int) and size >= 0:
+        return prepared
+    return Prepared(
+        error=BatchLawBroken(f"prepare gave the size {size!r}, which is no whole number: correct the plugin")
+    )

@@ -15,6 +15,8 @@ _RECEIVE_BYTES = 1 << 20
 _SEND_LIMIT = 10.0
 #: Seconds that a child whose socket is closed may take until it has ended.
 _DYING_LIMIT = 1.0
+#: Seconds that a killed child is waited for.
+_KILL_LIMIT = 5.0
 #: Seconds that an engine may take to clean up after Shutdown.
 _SHUTDOWN_LIMIT = 5.0
 
@@ -32,7 +34,8 @@ class EngineProcess:
     def start(self) -> None:
         """Spawn the child in a session of its own, so that Ctrl-C reaches only the worker."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as on_error:
+            on_error.callback(ours.close)
             self._process = subprocess.Popen(
                 self._command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
@@ -41,6 +44,7 @@ class EngineProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=2,
             )
+            on_error.pop_all()
         self._socket = ours
 
     def _command(self, fd: int) -> list[str]:
@@ -99,7 +103,8 @@ class EngineProcess:
         """
         self.kill_after(_DYING_LIMIT)
         self._connection.close()
-        return describe_exit(self._running.returncode)
+        status = self._running.returncode
+        return "still there after SIGKILL" if status is None else describe_exit(status)
 
     def kill_after(self, seconds: float) -> None:
         """Give the child some seconds to end by itself, then kill it."""
@@ -107,7 +112,9 @@ class EngineProcess:
             self._running.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            self._running.wait()
+            # A process that hangs in a driver may outlive SIGKILL; it must not hold us up.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._running.wait(_KILL_LIMIT)
 
     def close(self) -> None:
         """Ask the engine to clean up and end; kill it if it does not."""

@@ -14,7 +14,7 @@ from headrace.engine.inbox import Inbox, Waiting
 from headrace.engine.messages import Cancel, Decoder, Loaded, Message, Ready, Shutdown, Window
 from headrace.engine.outcomes import Answer, Report
 from headrace.engine.prepare import prepare_window
-from headrace.errors import HeadraceError, SetupFailed
+from headrace.errors import HeadraceError, InferenceFailed, SetupFailed
 from headrace.plugins.manager import PluginManager
 from headrace.sdk.messages import Outcome
 from headrace.sdk.plugin import ModelPluginInterface
@@ -55,11 +55,24 @@ class EngineServer:
             plugin = self._load(model, item_ids)
         except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
             self._report.answer(model, 0.0, _all_failed(item_ids, _as_setup_failure(model, caught)))
-            return
+        else:
+            self._run_on(plugin, turn, item_ids)
+        self._cancelled.difference_update(item_ids)
+
+    def _run_on(self, plugin: ModelPluginInterface, turn: Sequence[Waiting], item_ids: list[int]) -> None:
+        model = turn[0].window.model
+        try:
+            self._prepare_and_infer(model, plugin, turn)
+        except Exception as caught:
+            logger.exception("a window of %s could not be run", model)
+            error = InferenceFailed(f"the engine could not run the item: {type(caught).__name__}: {caught}")
+            # Items that have an outcome already keep it: the worker takes the first one.
+            self._report.answer(model, 0.0, _all_failed(item_ids, error))
+
+    def _prepare_and_infer(self, model: str, plugin: ModelPluginInterface, turn: Sequence[Waiting]) -> None:
         futures = [waiting.entries or self._prepare(plugin, waiting.window) for waiting in turn]
         entries = [entry for future in futures for entry in future.result()]
         self._executor.run(model, plugin, entries)
-        self._cancelled.difference_update(item_ids)
 
     def _load(self, model: str, item_ids: list[int]) -> ModelPluginInterface:
         if model in self._manager.resident():
@@ -84,14 +97,20 @@ class EngineServer:
         return entries
 
     def _receive(self) -> None:
-        decoder = Decoder()
-        with contextlib.suppress(OSError):
+        try:
+            self._receive_all(Decoder())
+        except Exception:
+            logger.exception("the worker cannot be heard any more")
+        finally:
+            # The worker is gone: nobody is left to hear an outcome, and whatever the other
+            # threads run must not keep the device. Exit without waiting for them.
+            os._exit(1)
+
+    def _receive_all(self, decoder: Decoder) -> None:
+        with contextlib.suppress(ConnectionError):
             while data := self._connection.recv(_RECEIVE_BYTES):
                 for message in decoder.feed(data):
                     self._handle(message)
-        # The worker is gone: nobody is left to hear an outcome, and whatever the other
-        # threads run must not keep the device. Exit without waiting for them.
-        os._exit(1)
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Window):

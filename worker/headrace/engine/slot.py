@@ -34,11 +34,16 @@ class EngineSlot:
 
     def fill(self) -> EngineProcess:
         """Spawn an engine."""
-        self.engine, self.ready = self._spawn(), False
-        self.engine.start()
+        engine = self._spawn()
+        engine.start()
+        self.engine, self.ready = engine, False
         self._spawned_at = self._clock()
         self.restarts += 1
-        return self.engine
+        return engine
+
+    def postpone(self) -> None:
+        """No engine could be spawned: wait before the next try."""
+        self._restart_at = self._clock() + max(_FIRST_DELAY, self._backoff.next_delay())
 
     def is_due(self) -> bool:
         """Whether the next engine should be spawned now."""

@@ -9,8 +9,8 @@ from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
 from headrace.engine.suspects import Suspects
 from headrace.engine.watch import Running, Watch, describe
-from headrace.engine.work import Listener, WorkItem
-from headrace.errors import EngineDied, HeadraceError, JobRevoked, TimeLimitExceeded
+from headrace.engine.work import Listener, WorkItem, window_rows
+from headrace.errors import EngineDied, HeadraceError, InvalidInput, JobRevoked, TimeLimitExceeded
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,12 @@ class EngineSupervisor:
 
     def start(self) -> None:
         """Spawn an engine."""
-        engine = self._slot.fill()
+        try:
+            engine = self._slot.fill()
+        except OSError:
+            logger.exception("no engine can be spawned: trying again")
+            self._slot.postpone()
+            return
         self.loaded.clear()
         self._listener.on_connected(engine)
 
@@ -93,6 +98,9 @@ class EngineSupervisor:
         try:
             for message in engine.receive():
                 self._handle(message)
+                # What was handled may have found the engine dead; the rest is of no use then.
+                if self._slot.engine is not engine:
+                    break
         except EOFError:
             self._on_death(None)
         self._pump()
@@ -139,11 +147,8 @@ class EngineSupervisor:
         live = [self._items[item_id] for item_id in item_ids if item_id in self._items]
         self._sent.update(item.item_id for item in live)
         for model in dict.fromkeys(item.model for item in live):
-            rows = [
-                (item.item_id, item.input, item.params, item.deadline, item.expires)
-                for item in live
-                if item.model == model
-            ]
+            rows, unsendable = window_rows([item for item in live if item.model == model])
+            self._fail(unsendable, InvalidInput("the input has a number, text or depth that no engine can be sent"))
             if not self._send(messages.Window(model=model, items=rows)):
                 return
 
@@ -194,6 +199,9 @@ class EngineSupervisor:
             return self._load_time_limit
         loaded = self.loaded.get(started.model)
         own = loaded.batch_time_limit if loaded else _UNKNOWN_LIMIT
+        if started.stage == "prepare":
+            # A window has many jobs' items: the limit of one is none of the others'.
+            return own
         items = (self._items.get(item_id) for item_id in started.item_ids)
         return min([own, *(item.time_limit for item in items if item and item.time_limit)])
 
@@ -209,19 +217,22 @@ class EngineSupervisor:
         running = [overdue] if overdue else list(self._watch)
         logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running))
         self._watch.clear()
-        suspects = self._judge(running, how, overdue=overdue is not None)
+        suspects = self._judge(running, how, overdue=overdue is not None, was_ready=was_ready)
         if not was_ready:
             self._stage_died("", list(self._items), f"the engine cannot start ({how}): see the worker's log")
         self._unsent = [*sorted(self._sent - suspects), *self._unsent]
         self._sent.clear()
         self._isolating = False
 
-    def _judge(self, running: Sequence[Running], how: str, *, overdue: bool) -> set[int]:
+    def _judge(self, running: Sequence[Running], how: str, *, overdue: bool, was_ready: bool) -> set[int]:
         """Fail the guilty; return the suspects, which run alone from now on."""
         for each in running:
             if each.stage == "load":
                 self._load_died(each, how, overdue=overdue)
         groups = [self._unanswered(each.item_ids) for each in running if each.stage != "load"]
+        if not running and was_ready and self._sent:
+            # It died between two stages: whatever it had is suspect, else this may go on for ever.
+            groups = [sorted(self._sent)]
         if overdue and len(groups) == 1 and len(groups[0]) == 1:
             self._fail(groups[0], TimeLimitExceeded(f"the item ran longer than its limit of {running[0].limit:g} s"))
             return set()

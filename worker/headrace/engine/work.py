@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from headrace.engine.messages import Window
 from headrace.engine.process import EngineProcess
 from headrace.sdk.messages import Outcome
 
@@ -35,3 +36,27 @@ class Listener(Protocol):
 
     def on_disconnected(self, engine: EngineProcess) -> None:
         """The engine died; its descriptor closes after this."""
+
+
+Row = tuple[int, Any, dict[str, Any], float | None, float | None]
+
+
+def window_rows(items: Sequence[WorkItem]) -> tuple[list[Row], list[int]]:
+    """Rows for a `Window`, and the ids of items that cannot be sent in one.
+
+    JSON allows what msgpack does not: numbers over 64 bits, lone surrogates, any depth.
+    """
+    rows = [(item.item_id, item.input, item.params, item.deadline, item.expires) for item in items]
+    if _encodes(rows):
+        return rows, []
+    good = [row for row in rows if _encodes([row])]
+    sendable = {row[0] for row in good}
+    return good, [item.item_id for item in items if item.item_id not in sendable]
+
+
+def _encodes(rows: list[Row]) -> bool:
+    try:
+        Window(model="", items=rows).encode()
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True

@@ -1,6 +1,7 @@
 """What a device has and what is free of it, now."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,3 +81,10 @@ def gpu_count() -> int:
         return int(pynvml.nvmlDeviceGetCount())
     finally:
         pynvml.nvmlShutdown()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
