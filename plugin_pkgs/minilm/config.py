@@ -10,3 +10,6 @@ class MiniLMConfig(BaseConfig):
 
     #: Tokens of a text, special ones included; the rest is cut off.
     max_length: int = Field(default=256, ge=2, le=512)
+    #: Parts of a batch that run at once on a CPU, each on one core; None for one per core,
+    #: 1 for whole batches whose operators share torch's threads.
+    shards: int | None = Field(default=None, ge=1, le=256)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import torch
 from safetensors.torch import load_file
@@ -100,6 +101,7 @@ class PackedEncoder:
         self._layers = [_layer(tensors, f"encoder.layer.{each}", eps) for each in range(config["num_hidden_layers"])]
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
         self._device = device
+        self._counting = Lock()
         #: Forward passes and tokens computed so far, padding included (there is none).
         self.forwards = 0
         self.tokens = 0
@@ -116,8 +118,10 @@ class PackedEncoder:
             (sequences, hidden), float32, each of unit length.
         """
         packed = Packed.of(sequences, self._device)
-        self.forwards += 1
-        self.tokens += len(packed.ids)
+        # Shards embed on several threads at once.
+        with self._counting:
+            self.forwards += 1
+            self.tokens += len(packed.ids)
         hidden = self._norm(embedding(packed.ids, self._words) + embedding(packed.positions, self._places))
         for layer in self._layers:
             hidden = self._forward(layer, hidden, packed, attention)

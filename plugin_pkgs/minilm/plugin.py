@@ -35,7 +35,7 @@ class MiniLMPlugin(ModelPluginInterface):
     config: MiniLMConfig
     encoder: PackedEncoder | None = None
     _tokenizer: Tokenizer | None = None
-    #: None on a GPU, and where there is one core only.
+    #: None on a GPU, and where there would be one only.
     _shards: Shards | None = None
 
     def load_model(self) -> None:
@@ -46,8 +46,9 @@ class MiniLMPlugin(ModelPluginInterface):
         self._tokenizer = _tokenizer(folder, self.config.max_length)
         device = torch.device(self.device.torch_name)
         self.encoder = PackedEncoder(folder, dtype=choose_dtype(self.config.dtype, self.device), device=device)
-        if self.device.kind == "cpu" and torch.get_num_threads() > 1:
-            self._shards = Shards(self._embed, torch.get_num_threads())
+        shards = self.config.shards or torch.get_num_threads()
+        if self.device.kind == "cpu" and shards > 1:
+            self._shards = Shards(self._embed, shards)
 
     def prepare(self, items: Sequence[Item]) -> list[Prepared]:
         """Tokenise; the size of an item is its number of tokens."""

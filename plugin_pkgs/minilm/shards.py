@@ -43,7 +43,13 @@ def split_evenly(sizes: Sequence[int], parts: int) -> list[slice]:
         >>> split_evenly([1, 1, 1, 3], 2)
         [slice(0, 3, None), slice(3, 4, None)]
     """
-    sums = list(itertools.accumulate(sizes))
-    cuts = [bisect.bisect_left(sums, sums[-1] * part / parts) + 1 for part in range(1, parts)]
+    sums = [0, *itertools.accumulate(sizes)]
+    cuts = [_nearest(sums, sums[-1] * part / parts) for part in range(1, parts)]
     bounds = sorted({0, *cuts, len(sizes)})
     return [slice(begin, end) for begin, end in itertools.pairwise(bounds)]
+
+
+def _nearest(values: Sequence[int], target: float) -> int:
+    """Position of the value of an ascending list that is nearest to a target within it."""
+    above = bisect.bisect_left(values, target)
+    return above - 1 if target - values[above - 1] < values[above] - target else above

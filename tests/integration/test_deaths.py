@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import threading
-import time
 
 import pytest
 
@@ -44,26 +42,22 @@ def test_one_item_in_a_thousand_that_kills_the_engine_fails_alone(client: Client
 
 
 def test_an_engine_killed_from_outside_costs_no_job(client: Client, cluster: Cluster) -> None:
+    inputs = [{"text": str(each), "do": "sleep", "seconds": 0.005} for each in range(1000)]
+    items: list[MapItem] = []
     with cluster.workers("faulty") as launcher:
-        client.submit("faulty", {"text": "load"}).result(timeout=20)
-        kills = 3
-        killer = threading.Thread(target=_kill_engines, args=(launcher, kills))
-        killer.start()
-        items: list[MapItem] = list(
-            client.map("faulty", ({"text": str(each), "do": "sleep", "seconds": 0.005} for each in range(1000)))
-        )
-        killer.join()
-        assert _restarts(client) == kills
+        for item in client.map("faulty", inputs):
+            items.append(item)
+            if item.index in (100, 400, 700):
+                _kill_engine(launcher)
+        assert _restarts(client) == 3
     assert [item.error for item in items if item.error] == []
     assert [item.output["text"] for item in items] == [str(each) for each in range(1000)]
 
 
-def _kill_engines(launcher: Launcher, count: int) -> None:
-    for _ in range(count):
-        pid = _engine_pid(launcher)
-        time.sleep(0.5)  # the batch that is to be hit must run; nothing tells this thread so
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: not is_alive(pid))
+def _kill_engine(launcher: Launcher) -> None:
+    pid = _engine_pid(launcher)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid))
 
 
 def test_a_killed_worker_takes_its_engine_along_and_is_replaced(client: Client, cluster: Cluster) -> None:

@@ -35,6 +35,8 @@ WARM_UP = 64
 
 #: Below this a row is not the same vector.
 LEAST_COSINE = 0.999
+#: Below this the queue costs too much: the share of the best loop's throughput that must be left.
+LEAST_RATIO = 0.85
 
 Contender = Callable[[Sequence[str]], Any]
 
@@ -87,14 +89,15 @@ def measure(contenders: dict[str, Contender], texts: Sequence[str], rounds: int)
     return rates
 
 
-def report(rates: dict[str, list[float]]) -> None:
-    """Print the table."""
+def report(rates: dict[str, list[float]]) -> float:
+    """Print the table; return what headrace reaches of the best loop."""
     medians = {name: statistics.median(values) for name, values in rates.items()}
     best = max(value for name, value in medians.items() if name != "headrace")
     print(f"{'contender':<42}{'texts/s':>9}{'spread':>16}{'of best loop':>14}")
     for name, values in rates.items():
         spread = f"{min(values):.0f}-{max(values):.0f}"
         print(f"{name:<42}{medians[name]:>9.0f}{spread:>16}{medians[name] / best:>14.2f}")
+    return medians["headrace"] / best
 
 
 def main() -> None:
@@ -112,7 +115,7 @@ def main() -> None:
         for contender in contenders.values():
             contender(texts[:WARM_UP])
         rates = measure(contenders, texts, arguments.rounds)
-        report(rates)
+        ratio = report(rates)
         reference = loops.plain_fp32(texts)
         vectors = vectors_of(queue(texts), len(texts))
         print(f"mean batch size through the queue: {queue.mean_batch_size:.1f}")
@@ -120,6 +123,8 @@ def main() -> None:
         print(f"least cosine to the plain fp32 loop over {len(texts)} rows: {cosine:.5f}")
         if cosine < LEAST_COSINE:
             raise SystemExit(f"a row is further than {LEAST_COSINE} from the reference")
+        if ratio < LEAST_RATIO:
+            raise SystemExit(f"headrace reaches {ratio:.2f} of the best loop, less than {LEAST_RATIO}")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class RunOptions:
     #: The model's parameters for all rows.
     params: dict[str, Any] = dataclasses.field(default_factory=dict)
     #: Inputs per job.
-    chunk_size: int = 64
+    chunk_size: int = 128
     devices: str = "auto"
 
 

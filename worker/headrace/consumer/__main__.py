@@ -10,8 +10,9 @@ from headrace.broker.app import INFER, make_app
 from headrace.broker.connection import connect
 from headrace.broker.embedded import shared
 from headrace.broker.registry import Registry
+from headrace.consumer.credit import Credit
 from headrace.consumer.pool import BatchPool
-from headrace.consumer.steps import Announce, Credit, EngineInfo
+from headrace.consumer.steps import Announce, EngineInfo
 from headrace.consumer.tasks import register_tasks
 from headrace.errors import BrokerUnavailable
 from headrace.lifetime import end_with_parent

@@ -12,8 +12,6 @@ from headrace.engine.work import WorkItem
 from headrace.errors import InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
 
-TASK_PREFIX = "infer."
-
 _item_ids = itertools.count(1)
 
 

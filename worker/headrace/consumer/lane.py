@@ -10,7 +10,7 @@ FIRST_WINDOW = 64
 SMALLEST_WINDOW, LARGEST_WINDOW = 8, 1024
 #: Seconds of work that a window holds.
 WINDOW_SECONDS = 1.0
-#: Windows of work that a worker holds at most: one runs while the next is prepared.
+#: Windows of work that a worker holds at most of each model: one runs while the next is prepared.
 WINDOWS = 2
 #: Weight of the past when a batch is added to the measured rate.
 _MEMORY = 0.8
@@ -46,6 +46,19 @@ def window_size(rate: float | None) -> int:
     return max(SMALLEST_WINDOW, min(LARGEST_WINDOW, round(rate * WINDOW_SECONDS)))
 
 
+def has_room(held: int, window: int, message: int) -> bool:
+    """Whether a message of `message` items may be claimed beside `held` items.
+
+    It must fit into two windows. Below one window anything may come, since a message cannot
+    be claimed in part and the engine must not idle between large ones.
+
+    Example:
+        >>> has_room(0, 64, 1_000), has_room(64, 64, 64), has_room(65, 64, 64)
+        (True, True, False)
+    """
+    return held < window or held + message <= WINDOWS * window
+
+
 class Lane:
     """Jobs of one model in order of arrival; credit is counted in items."""
 
@@ -57,6 +70,8 @@ class Lane:
         self.waiting = 0
         #: Items that the engine has and that have no outcome yet.
         self.handed = 0
+        #: Items of the last message: what the next one is expected to bring.
+        self._message = 1
 
     @property
     def window(self) -> int:
@@ -64,14 +79,15 @@ class Lane:
         return window_size(self.rate.value)
 
     @property
-    def load(self) -> float:
-        """Windows of work that this worker holds for the model."""
-        return (self.waiting + self.handed) / self.window
+    def has_room(self) -> bool:
+        """Whether this worker may claim another message of the model."""
+        return has_room(self.waiting + self.handed, self.window, self._message)
 
     def put(self, job: Job) -> None:
         """Add a job at the end."""
         self._jobs.append(job)
         self.waiting += job.waiting
+        self._message = job.waiting
 
     def ready(self, now: float, *, max_delay: float) -> bool:
         """Whether to hand over now: at once to an idle engine, else when full or old enough."""

@@ -4,8 +4,9 @@ from typing import Any
 
 from celery.worker.request import Request
 
+from headrace.broker.app import INFER
 from headrace.broker.results import DEADLINE_HEADER
-from headrace.consumer.job import TASK_PREFIX, Job, parse_deadline
+from headrace.consumer.job import Job, parse_deadline
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.sdk.messages import Outcome
 
@@ -25,7 +26,7 @@ def parse_job(request: Request, trace: Any, args: Any, *, time_limit: float | No
     # The body is decoded already; without a content type the tracer takes it as it is.
     trace_args = (name, task_id, headers, (positional, params, embed), None, None)
     common: dict[str, Any] = {
-        "model": str(name).removeprefix(TASK_PREFIX),
+        "model": str(name).removeprefix(INFER),
         "request": request,
         "trace": trace,
         "trace_args": trace_args,

@@ -17,9 +17,10 @@ from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state
 from celery.worker.request import Request
 
+from headrace.broker.app import INFER
 from headrace.broker.connection import ping
-from headrace.consumer.job import TASK_PREFIX, Job
-from headrace.consumer.lane import WINDOWS, Lane
+from headrace.consumer.job import Job
+from headrace.consumer.lane import Lane
 from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.settle import announce_revoked, settle
 from headrace.engine.process import EngineProcess
@@ -76,7 +77,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def on_apply(self, target: Callable[..., Any], args: Any, kwargs: Any, **options: Any) -> Job | None:
         """Take a job, or run one of Celery's own tasks at once."""
-        if not str(args[0]).startswith(TASK_PREFIX):
+        if not str(args[0]).startswith(INFER):
             callback, accept_callback = options["callback"], options["accept_callback"]
             apply_target(target, args, kwargs, callback, accept_callback)
             return None
@@ -134,9 +135,10 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     # -- credit
 
-    def has_credit(self) -> bool:
-        """Whether the consumer may claim another message: below two windows of work."""
-        return not self._draining and sum(lane.load for lane in self._lanes.values()) < WINDOWS
+    def has_room(self, queue: str) -> bool:
+        """Whether the consumer may claim another message from this queue."""
+        lane = self._lanes.get(queue.removeprefix(INFER))
+        return not self._draining and (lane is None or lane.has_room)
 
     @property
     def resident(self) -> list[str]:

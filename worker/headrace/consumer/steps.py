@@ -1,7 +1,6 @@
 """Bootsteps: what headrace adds to Celery's worker as it starts and stops."""
 
 import logging
-from types import MethodType
 from typing import Any
 
 import redis
@@ -35,18 +34,6 @@ class EngineInfo(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
             "headrace_engine_pid": pool.supervisor.engine_pid,
             "headrace_engine_restarts": pool.supervisor.restarts,
         }
-
-
-class Credit(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """Lets the lanes decide whether another message may be claimed."""
-
-    requires = (Tasks,)
-
-    def start(self, consumer: Any) -> None:
-        """Replace the channel's count of messages by the lanes' count of items."""
-        pool: BatchPool = consumer.pool
-        qos = consumer.task_consumer.channel.qos
-        qos.can_consume = MethodType(lambda _: pool.has_credit(), qos)
 
 
 class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types

@@ -4,9 +4,9 @@ from typing import Any
 
 from celery import Celery, Task
 
+from headrace.broker.app import INFER
 from headrace.broker.codec import to_json
 from headrace.broker.results import wants_packed
-from headrace.consumer.job import TASK_PREFIX
 from headrace.consumer.settle import chunk_result, current_job, single_result
 from headrace.errors import DeadlineExceeded, HeadraceError, InvalidInput, JobRevoked
 
@@ -38,5 +38,5 @@ class InferTask(Task):  # type: ignore[misc]  # Celery has no types
 def register_tasks(app: Celery, models: list[str]) -> None:
     """Give the app one task per model."""
     for model in models:
-        name = TASK_PREFIX + model
+        name = INFER + model
         app.register_task(type(f"Infer_{model}", (InferTask,), {"name": name, "__module__": __name__})())

@@ -5,19 +5,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from headrace.engine import messages
+from headrace.engine.judge import Death, Judge
 from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
-from headrace.engine.suspects import Suspects
 from headrace.engine.watch import Running, Watch, describe
 from headrace.engine.work import Listener, WorkItem, window_rows
-from headrace.errors import EngineDied, HeadraceError, InvalidInput, JobRevoked, TimeLimitExceeded
+from headrace.errors import HeadraceError, InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
 
-#: Deaths in one stage (starting, loading a model) after which the waiting items fail.
-_STAGE_DEATHS = 3
-#: Limit of a batch whose model has not told its own yet, in seconds.
+#: Limit in seconds of what begins before `Loaded` has told the model's own.
 _UNKNOWN_LIMIT = 300.0
 
 
@@ -39,8 +37,7 @@ class EngineSupervisor:
         self._listener = listener
         self._load_time_limit = load_time_limit
         self._watch = Watch(clock)
-        self._suspects = Suspects()
-        self._stage_deaths: dict[str, int] = {}
+        self._judge = Judge()
         self._items: dict[int, WorkItem] = {}
         self._unsent: list[int] = []
         self._sent: set[int] = set()
@@ -87,7 +84,7 @@ class EngineSupervisor:
         sent = [item_id for item_id in known if item_id in self._sent]
         if sent:
             self._send(messages.Cancel(item_ids=sent))
-        self._suspects.drop(known)
+        self._judge.suspects.drop(known)
         self._fail([each for each in known if each not in self._sent], JobRevoked("the job was revoked before it ran"))
 
     def on_readable(self) -> None:
@@ -135,10 +132,10 @@ class EngineSupervisor:
             return
         if self._isolating and self._sent:
             return
-        self._isolating = bool(self._suspects)
+        self._isolating = bool(self._judge.suspects)
         if self._isolating:
             if not self._sent:
-                self._send_items(self._suspects.take())
+                self._send_items(self._judge.suspects.take())
             return
         unsent, self._unsent = self._unsent, []
         self._send_items(unsent)
@@ -174,11 +171,11 @@ class EngineSupervisor:
             self._watch.ended(message)
         elif isinstance(message, messages.Loaded):
             self.loaded[message.model] = message
-            self._stage_deaths.pop(message.model, None)
+            self._judge.loaded(message.model)
             logger.info("model %s loaded in %.1f s", message.model, message.seconds)
         elif isinstance(message, messages.Ready):
             self._slot.ready = True
-            self._stage_deaths.pop("", None)
+            self._judge.started()
 
     def _answered(self, message: messages.Outcomes) -> None:
         answered = [
@@ -191,7 +188,7 @@ class EngineSupervisor:
 
     def _forget(self, item_id: int) -> bool:
         self._sent.discard(item_id)
-        self._suspects.forget(item_id)
+        self._judge.suspects.forget(item_id)
         return self._items.pop(item_id, None) is not None
 
     def _limit(self, started: messages.Started) -> float:
@@ -214,49 +211,16 @@ class EngineSupervisor:
         was_ready = self._slot.empty()
         self._listener.on_disconnected(engine)
         how = engine.reap()
-        running = [overdue] if overdue else list(self._watch)
+        running = list(self._watch)
         logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running))
         self._watch.clear()
-        suspects = self._judge(running, how, overdue=overdue is not None, was_ready=was_ready)
-        if not was_ready:
-            self._stage_died("", list(self._items), f"the engine cannot start ({how}): see the worker's log")
-        self._unsent = [*sorted(self._sent - suspects), *self._unsent]
+        death = Death(how=how, running=running, overdue=overdue, was_ready=was_ready, sent=self._sent)
+        verdict = self._judge.judge(death, self._items)
+        for item_ids, error in verdict.failed:
+            self._fail(item_ids, error)
+        self._unsent = [*sorted(self._sent - verdict.suspects), *self._unsent]
         self._sent.clear()
         self._isolating = False
-
-    def _judge(self, running: Sequence[Running], how: str, *, overdue: bool, was_ready: bool) -> set[int]:
-        """Fail the guilty; return the suspects, which run alone from now on."""
-        for each in running:
-            if each.stage == "load":
-                self._load_died(each, how, overdue=overdue)
-        groups = [self._unanswered(each.item_ids) for each in running if each.stage != "load"]
-        if not running and was_ready and self._sent:
-            # It died between two stages: whatever it had is suspect, else this may go on for ever.
-            groups = [sorted(self._sent)]
-        if overdue and len(groups) == 1 and len(groups[0]) == 1:
-            self._fail(groups[0], TimeLimitExceeded(f"the item ran longer than its limit of {running[0].limit:g} s"))
-            return set()
-        guilty = self._suspects.accuse(groups)
-        self._fail(
-            guilty, EngineDied(f"the engine died ({how}) each time it ran this item alone: see the worker's log")
-        )
-        return {item_id for group in groups for item_id in group}
-
-    def _load_died(self, load: Running, how: str, *, overdue: bool) -> None:
-        ids = [item.item_id for item in self._items.values() if item.model == load.model]
-        if overdue:
-            self._fail(ids, TimeLimitExceeded(f"loading model {load.model} took longer than {load.limit:g} s"))
-        else:
-            self._stage_died(load.model, ids, f"the engine died while it loaded model {load.model} ({how})")
-
-    def _unanswered(self, item_ids: Iterable[int]) -> list[int]:
-        return [item_id for item_id in item_ids if item_id in self._items]
-
-    def _stage_died(self, stage: str, item_ids: list[int], message: str) -> None:
-        deaths = self._stage_deaths[stage] = self._stage_deaths.get(stage, 0) + 1
-        if deaths >= _STAGE_DEATHS:
-            self._fail(item_ids, EngineDied(message))
-            self._stage_deaths[stage] = 0
 
     def _fail(self, item_ids: Iterable[int], error: HeadraceError) -> None:
         for item_id in list(item_ids):

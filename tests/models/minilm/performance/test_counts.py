@@ -37,6 +37,18 @@ def test_a_batch_is_one_forward_and_no_token_of_padding(plugin: MiniLMPlugin, pr
     assert plugin.encoder.tokens - tokens == sum(each.size for each in prepared)
 
 
+def test_shards_are_one_forward_each_and_no_token_more(prepared: list[Prepared]) -> None:
+    sharded = load(dtype="float32", shards=2)
+    assert isinstance(sharded, MiniLMPlugin)
+    assert sharded.encoder is not None
+    batches = _plan(sharded, prepared)
+    for batch in batches:
+        sharded.infer(batch)
+    assert sharded.encoder.forwards == sum(min(2, len(batch)) for batch in batches)
+    assert sharded.encoder.tokens == sum(each.size for each in prepared)
+    sharded.cleanup()
+
+
 def test_batches_are_near_the_budget(plugin: MiniLMPlugin, prepared: list[Prepared]) -> None:
     budget = plugin.config.max_batch_tokens
     assert budget is not None

@@ -1,0 +1,104 @@
+"""Judge: what a dead engine's items have to do with its death. Pure policy, no process."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from headrace.engine.suspects import Suspects
+from headrace.engine.watch import Running
+from headrace.engine.work import WorkItem
+from headrace.errors import EngineDied, HeadraceError, TimeLimitExceeded
+
+#: Deaths in one stage (starting, loading a model) after which the waiting items fail.
+STAGE_DEATHS = 3
+#: The stage before an engine is ready; a model's name stands for loading that model.
+_STARTING = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Death:
+    """How an engine ended, and what it had then."""
+
+    #: Its exit in words.
+    how: str
+    #: The stages that had begun and not ended.
+    running: Sequence[Running]
+    #: The stage for whose time limit it was killed, None if it died by itself.
+    overdue: Running | None
+    #: Whether it had ever said that it takes windows.
+    was_ready: bool
+    #: Items that it had been sent and that have no outcome.
+    sent: Collection[int]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Who fails, and who must run alone from now on."""
+
+    failed: list[tuple[Sequence[int], HeadraceError]] = field(default_factory=list)
+    suspects: set[int] = field(default_factory=set)
+
+
+class Judge:
+    """Fails the guilty of each death; remembers what is held against the others."""
+
+    def __init__(self) -> None:
+        self.suspects = Suspects()
+        self._stage_deaths: dict[str, int] = {}
+
+    def started(self) -> None:
+        """An engine got ready."""
+        self._stage_deaths.pop(_STARTING, None)
+
+    def loaded(self, model: str) -> None:
+        """A model got resident."""
+        self._stage_deaths.pop(model, None)
+
+    def judge(self, death: Death, items: Mapping[int, WorkItem]) -> Verdict:
+        """Decide about a death.
+
+        Args:
+            death: What is known of it.
+            items: Every item without an outcome, by its id.
+        """
+        verdict = Verdict()
+        stages = [death.overdue] if death.overdue else death.running
+        for load in (each for each in stages if each.stage == "load"):
+            verdict.failed += self._load_died(load, death, items)
+        if not death.was_ready:
+            message = f"the engine cannot start ({death.how}): see the worker's log"
+            verdict.failed += self._stage_died(_STARTING, list(items), message)
+        groups = [[each for each in stage.item_ids if each in items] for stage in stages if stage.stage != "load"]
+        if not stages and death.was_ready and death.sent:
+            # It died between two stages: whatever it had is suspect, else this may go on for ever.
+            groups = [sorted(death.sent)]
+        self._accuse(groups, death, verdict)
+        return verdict
+
+    def _accuse(self, groups: Sequence[Sequence[int]], death: Death, verdict: Verdict) -> None:
+        if death.overdue and len(groups) == 1 and len(groups[0]) == 1:
+            limit = f"the item ran longer than its limit of {death.overdue.limit:g} s"
+            verdict.failed.append((groups[0], TimeLimitExceeded(limit)))
+            return
+        verdict.suspects.update(each for group in groups for each in group)
+        guilty = self.suspects.accuse(groups)
+        if guilty:
+            message = f"the engine died ({death.how}) each time it ran this item alone: see the worker's log"
+            verdict.failed.append((guilty, EngineDied(message)))
+
+    def _load_died(
+        self, load: Running, death: Death, items: Mapping[int, WorkItem]
+    ) -> Iterable[tuple[Sequence[int], HeadraceError]]:
+        ids = [item.item_id for item in items.values() if item.model == load.model]
+        if death.overdue:
+            message = f"loading model {load.model} took longer than {load.limit:g} s"
+            return [(ids, TimeLimitExceeded(message))]
+        return self._stage_died(load.model, ids, f"the engine died while it loaded model {load.model} ({death.how})")
+
+    def _stage_died(
+        self, stage: str, item_ids: Sequence[int], message: str
+    ) -> Iterable[tuple[Sequence[int], HeadraceError]]:
+        deaths = self._stage_deaths.pop(stage, 0) + 1
+        if deaths >= STAGE_DEATHS:
+            return [(item_ids, EngineDied(message))]
+        self._stage_deaths[stage] = deaths
+        return []
