@@ -5,15 +5,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from headrace.settings import Settings
 
 HEADRACE = (sys.executable, "-m", "headrace")
 
 
-def headrace(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def headrace(
+    *arguments: object, stdin: str | None = None, stdout: IO[bytes] | int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     command = [*HEADRACE, *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
 
 
 def processes_of(settings: Settings) -> list[int]:

@@ -73,6 +73,12 @@ class TestRun:
         assert json.loads(done.stdout)["output"]["text"] == "a"
         assert done.stderr.startswith("items ")
 
+    def test_a_full_disk_behind_stdout_exits_2_and_says_so(self) -> None:
+        with Path("/dev/full").open("wb") as full:
+            done = headrace("run", "-i", "-", "-o", "-", *MODEL, stdin='{"text": "a"}\n', stdout=full)
+        assert done.returncode == 2
+        assert "cannot write the output (No space left on device)" in done.stderr
+
     def test_an_unknown_model_exits_2_names_the_models_and_leaves_no_file(self, tmp_path: Path) -> None:
         source = write_texts(tmp_path / "in.jsonl", 1)
         done = headrace("run", "-i", source, "-o", tmp_path / "out.jsonl", "-m", "fualty")
@@ -235,7 +241,8 @@ def test_a_run_whose_worker_is_killed_gets_every_row(tmp_path: Path, settings: S
     with started("run", "-i", str(source), "-o", str(target), *MODEL) as process:
         wait_until(lambda: worker_pids(settings) and (tmp_path / "out.jsonl.part").stat().st_size, timeout=30)
         os.kill(worker_pids(settings)[0], signal.SIGKILL)
-        assert process.wait(timeout=60) == 0
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
     assert len(target.read_text().splitlines()) == 20_000
 
 

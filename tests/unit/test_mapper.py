@@ -28,8 +28,15 @@ class Queue:
             cancel=self.cancelled.extend,
             read=lambda source: source,
             on_wait=self._answer_oldest,
-            recall=self.recalled.extend,
+            recall=self._recall,
         )
+
+    def _recall(self, job_ids: Sequence[str]) -> None:
+        """As workers do: a job that one of them has claimed again is answered, as revoked."""
+        self.recalled += job_ids
+        for future, _ in self._waiting:
+            future.set_result({"status": "REVOKED", "result": None})
+        self._waiting.clear()
 
     def _answer_oldest(self) -> bool:
         self._answer(*self._waiting.pop(0))

@@ -1,10 +1,13 @@
 """Asking a real Redis server on a Unix socket, as tests do."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import redis
 
+from headrace.broker.server import find_server
 from tests.utils.processes import is_alive
 from tests.utils.waiting import wait_until
 
@@ -15,6 +18,21 @@ def connection(url: str) -> Iterator[redis.Redis]:
     path = url.removeprefix("redis+socket://").partition("?")[0]
     with redis.Redis(unix_socket_path=path, socket_timeout=5) as client:
         yield client
+
+
+@contextmanager
+def unguarded(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The URL and the process of a server that nobody starts again when it is killed."""
+    socket = folder / "r.sock"
+    binary = find_server(bundled=True).binary
+    command = [str(binary), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            url = f"redis+socket://{socket}?virtual_host=0"
+            wait_until(lambda: answers(url))
+            yield url, process
+        finally:
+            process.kill()
 
 
 def server_pid(url: str) -> int:

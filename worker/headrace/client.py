@@ -7,7 +7,6 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from typing import Any, Self
 
-import redis
 from celery import Celery
 
 from headrace.broker.app import INFER, make_app
@@ -18,7 +17,7 @@ from headrace.broker.registry import Registry
 from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import put_back, withdraw
-from headrace.errors import ConfigError, HeadraceError, InvalidInput
+from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError, InvalidInput
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
 from headrace.plugins.discovery import discover
@@ -177,7 +176,7 @@ class Client:
 
         Raises:
             UnknownModel: If neither workers nor this machine know the model.
-            BrokerUnavailable: If Redis can't be reached.
+            BrokerUnavailable: If Redis can't be reached, or goes away for a minute.
         """
         if chunk_size < 1 or max_chunks < 1:
             raise ConfigError(f"chunk_size ({chunk_size}) and max_chunks ({max_chunks}) must be at least 1")
@@ -190,7 +189,7 @@ class Client:
             cancel=lambda job_ids: self._abandon(model, job_ids),
             recall=lambda job_ids: self._recall(model, job_ids),
             read=lambda source: check.checked(read(source)),
-            on_wait=on_wait,
+            on_wait=self._waiter.patiently(on_wait),
         )
         # Not inside broker_errors: what reading `inputs` raises is the caller's own.
         yield from mapper.run(inputs, chunk_size=chunk_size, max_chunks=max_chunks, ordered=ordered)
@@ -222,7 +221,7 @@ class Client:
     def _abandon(self, model: str, job_ids: Sequence[str]) -> None:
         """Cancel jobs that nobody will read, and give workers a moment to drop them."""
         # A broker that is away must not hide why the caller ends.
-        with contextlib.suppress(redis.RedisError, OSError):
+        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
             withdrawn = withdraw(self.redis, INFER + model, job_ids)
             claimed = [job_id for job_id in job_ids if job_id not in withdrawn]
             self.app.control.revoke(claimed, terminate=True)

@@ -15,7 +15,7 @@ from headrace.errors import ConfigError, HeadraceError
 from headrace.hardware.probes import gpu_count, usable_cores
 from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
-from headrace.settings import child_environment
+from headrace.settings import Settings, child_environment
 
 #: Seconds from a warm to a cold shutdown, and from that to SIGKILL.
 _DRAIN_LIMIT, _HURRY_LIMIT = 335.0, 5.0
@@ -42,6 +42,20 @@ def parse_devices(text: str) -> list[Device]:
 def worker_name(device: Device, prefix: str = "") -> str:
     """`cpu0@host`: one name per device and host, or per prefix too."""
     return f"{prefix}{device.kind}{device.index}@{socket.gethostname()}"
+
+
+def log_file(settings: Settings, name: str) -> Path:
+    """Where workers log that have no terminal; the folder is made.
+
+    Raises:
+        ConfigError: If the state folder can't be written.
+    """
+    folder = settings.state_dir / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"cannot make {folder} ({error.strerror}): set HEADRACE_STATE_DIR") from error
+    return folder / name
 
 
 class Launcher:

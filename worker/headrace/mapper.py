@@ -110,11 +110,12 @@ class Mapper:
 
     def _send_anew(self, flying: deque[Chunk]) -> None:
         """Replace the jobs in flight: what the dead worker had claimed may be lost."""
-        self.recall([chunk.job_id for chunk in flying if chunk.job_id is not None and not chunk.landed])
-        for position, chunk in enumerate(flying):
-            if not chunk.landed:
-                again = self._start(chunk.sent)
-                flying[position] = replace(again, refused=chunk.refused + again.refused)
+        # Hazard: a job that is recalled lands too, as revoked, so what is lost is noted first.
+        lost = [(position, chunk) for position, chunk in enumerate(flying) if not chunk.landed]
+        self.recall([chunk.job_id for _, chunk in lost if chunk.job_id is not None])
+        for position, chunk in lost:
+            again = self._start(chunk.sent)
+            flying[position] = replace(again, refused=chunk.refused + again.refused)
 
     def _items(self, chunk: Chunk) -> Iterator[MapItem]:
         yield from chunk.refused

@@ -42,11 +42,12 @@ class PendingResult:
             HeadraceError: The error that the job failed with.
         """
         try:
-            return value_of(self._wait().result(timeout))
+            meta = self._wait().result(timeout)
         except FutureTimeout:
             raise ResultTimeout(
                 f"job {self.id} has no result after {timeout:g} s: is a worker running? `headrace models` tells"
             ) from None
+        return value_of(meta)
 
     def done(self) -> bool:
         """Whether there is an output or an error."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.bulk import output
-from headrace.bulk.output import OutputFile
+from headrace.bulk.output import OutputFile, output_errors
 from headrace.errors import ConfigError
 
 
@@ -109,3 +109,17 @@ def test_a_device_is_written_and_not_replaced() -> None:
 def test_a_full_disk_at_the_end_is_reported() -> None:
     with pytest.raises(ConfigError, match="No space left"), OutputFile(Path("/dev/full")) as stream:
         stream.write(b"x")
+
+
+def test_a_row_that_finds_the_disk_full_is_reported() -> None:
+    with (
+        Path("/dev/full").open("wb", buffering=0) as stream,
+        pytest.raises(ConfigError, match="No space left"),
+        output_errors(),
+    ):
+        stream.write(b"x")
+
+
+def test_a_reader_that_has_closed_the_pipe_stays_a_broken_pipe() -> None:
+    with pytest.raises(BrokenPipeError), output_errors():
+        raise BrokenPipeError

@@ -5,7 +5,7 @@ MANIFEST = {"task": "embed", "version": "1", "devices": ["cpu", "cuda"]}
 
 
 def record(name: str, models: list[str], resident: list[str]) -> WorkerRecord:
-    return WorkerRecord(name=name, device="cpu:0", models=models, resident=resident, time=0.0)
+    return WorkerRecord(name=name, device="cpu:0", models=models, resident=resident)
 
 
 def test_a_row_tells_who_serves_the_model_and_where_it_is_loaded() -> None:

@@ -1,4 +1,3 @@
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,6 @@ from headrace.hardware.probes import Memory
 from headrace.monitoring import doctor
 from headrace.monitoring.checks import Check, Verdict
 from headrace.settings import Settings
-
-REAL_PLUGINS = Path(__file__).parents[2] / "plugins"
 
 
 def settings(folder: Path, **values: Any) -> Settings:
@@ -89,15 +86,3 @@ def test_no_server_to_start_is_broken(tmp_path: Path, monkeypatch: pytest.Monkey
     check = doctor._broker(settings(tmp_path, broker="bundled"))
     assert check.verdict is Verdict.BROKEN
     assert "headrace[worker]" in check.mend
-
-
-def test_a_broken_manifest_and_a_missing_requirement_are_told(tmp_path: Path) -> None:
-    (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "plugin_manifest.json").write_text("{")
-    manifest = json.loads((REAL_PLUGINS / "faulty" / "plugin_manifest.json").read_text())
-    manifest |= {"name": "needy", "requirements": ["no-such-distribution>=1", "orjson>=1", "torch; python_version<'3'"]}
-    (tmp_path / "needy").mkdir()
-    (tmp_path / "needy" / "plugin_manifest.json").write_text(json.dumps(manifest))
-    checks = {check.name: check for check in doctor._plugins(settings(tmp_path, plugin_path=[tmp_path]))}
-    assert checks["model needy"].mend == "pip install 'no-such-distribution>=1'"
-    assert "odd/plugin_manifest.json" in checks["plugin"].mend

@@ -4,7 +4,7 @@ from headrace.broker.registry import WorkerRecord
 from headrace.monitoring.health import healthy_workers
 
 RECORDS = [
-    WorkerRecord(name=name, device="cpu:0", models=[], resident=[], time=0.0)
+    WorkerRecord(name=name, device="cpu:0", models=[], resident=[])
     for name in ("cpu1@here", "cpu0@here", "run-7-cpu0@here", "cpu0@there")
 ]
 

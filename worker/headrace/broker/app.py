@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import Celery
 
-from headrace.broker.connection import redact
+from headrace.broker.connection import redact, secured
 from headrace.errors import ConfigError
 from headrace.settings import Settings
 
@@ -23,6 +23,7 @@ def make_app(url: str, settings: Settings) -> Celery:
         ConfigError: If the URL has another scheme.
     """
     app = Celery("headrace", set_as_current=False)
+    url = secured(url)
     app.conf.update(
         broker_url=url,
         result_backend=_backend_url(url),

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import redis
+from kombu.exceptions import OperationalError
 
 from headrace.errors import BrokerUnavailable, ConfigError
 from headrace.settings import Settings
@@ -45,10 +46,29 @@ def ping(url: str, settings: Settings) -> None:
 
 def _redis_url(url: str) -> str:
     if not url.startswith("redis+socket://"):
-        return url
+        return secured(url)
     parts = urlsplit(url)
     database = parse_qs(parts.query).get("virtual_host", ["0"])[0].strip("/") or "0"
-    return f"unix://{parts.path}?db={database}"
+    # Celery's form may carry a user and a password too.
+    login, mark, _ = parts.netloc.rpartition("@")
+    return f"unix://{login}{mark}{parts.path}?db={database}"
+
+
+def secured(url: str) -> str:
+    """A `rediss://` URL that says how the server's certificate is checked, in words that all readers take.
+
+    Security: without `ssl_cert_reqs` kombu would check nothing.
+
+    Example:
+        >>> secured("rediss://host/0"), secured("rediss://host/0?ssl_cert_reqs=CERT_NONE")
+        ('rediss://host/0?ssl_cert_reqs=required', 'rediss://host/0?ssl_cert_reqs=none')
+    """
+    base, _, query = url.partition("?")
+    if not base.startswith("rediss://"):
+        return url
+    options = {"ssl_cert_reqs": "required", **dict(parse_qsl(query))}
+    options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")
+    return f"{base}?{urlencode(options, safe='/')}"
 
 
 def redact(url: str) -> str:
@@ -72,7 +92,7 @@ def broker_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, OperationalError) as error:
         raise BrokerUnavailable(
             f"Redis at {redact(url)} does not answer ({error}): is it running, and is HEADRACE_REDIS_URL right?"
         ) from error

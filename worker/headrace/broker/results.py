@@ -45,6 +45,14 @@ def value_of(meta: dict[str, Any]) -> Any:
 class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
     """Celery's Redis backend, which also writes and reads packed results."""
 
+    def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
+        """Subscribe to nothing as a job is sent: our client hears of results on a channel of its own.
+
+        Celery would subscribe here once per job and, without Redis, try twenty times. Its own
+        `AsyncResult.get` subscribes when it begins to wait.
+        """
+        return {}
+
     def _store_result(
         self,
         task_id: str,
@@ -60,7 +68,9 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
         if self._get_task_meta_for(task_id)["status"] == states.SUCCESS:
             return result
         payload = codec.pack(meta | {"task_id": task_id})
-        self.ensure(self._set_packed, (task_id, payload, getattr(request, NOTIFY_HEADER, None)))
+        channel = getattr(request, NOTIFY_HEADER, None)
+        # A producer may send anything in a header; a channel that is none must not undo a result.
+        self.ensure(self._set_packed, (task_id, payload, channel if isinstance(channel, str) else None))
         return result
 
     def _set_packed(self, task_id: str, payload: bytes, channel: str | None) -> None:

@@ -4,16 +4,18 @@ import contextlib
 import json
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import redis
-from celery.states import READY_STATES
+from celery.states import ALL_STATES, FAILURE, READY_STATES
 
 from headrace.broker import codec
 from headrace.broker.results import result_key
+from headrace.errors import BrokerUnavailable, HeadraceError
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +23,11 @@ logger = logging.getLogger(__name__)
 #: while a connection is rebuilt, and a revoke by a worker without the job sends none.
 _SWEEP_SECONDS = 1.0
 _GROUP = 256
+#: Seconds for which results are waited for while Redis is away.
+_PATIENCE_SECONDS = 60.0
 
 Meta = dict[str, Any]
+T = TypeVar("T")
 
 
 class ResultWaiter:
@@ -35,6 +40,8 @@ class ResultWaiter:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        #: Monotonic seconds at which Redis stopped to answer; None while it does.
+        self._lost_at: float | None = None
 
     def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
         """A future for each job; what is there already is fetched at once.
@@ -50,13 +57,28 @@ class ResultWaiter:
     def fetch(self, job_ids: Sequence[str]) -> dict[str, Meta]:
         """The final results that are there now, by job id."""
         values: Any = self._client.mget([result_key(job_id) for job_id in job_ids])
-        metas = {job_id: decode(value) for job_id, value in zip(job_ids, values, strict=True) if value}
-        return {job_id: meta for job_id, meta in metas.items() if meta.get("status") in READY_STATES}
+        metas = {job_id: decode(job_id, value) for job_id, value in zip(job_ids, values, strict=True) if value}
+        return {job_id: meta for job_id, meta in metas.items() if meta["status"] in READY_STATES}
 
     def discard(self, job_ids: Iterable[str]) -> None:
         """Delete results that were read and that nobody will ask for again."""
         if keys := [result_key(job_id) for job_id in job_ids]:
             self._client.unlink(*keys)
+
+    def patiently(self, on_wait: Callable[[], T]) -> Callable[[], T]:
+        """Wrap what is called while a result is waited for: it raises once Redis has been away for long.
+
+        Raises:
+            BrokerUnavailable: By the wrapper, after a minute.
+        """
+
+        def checked() -> T:
+            lost_at = self._lost_at
+            if lost_at is not None and time.monotonic() - lost_at > _PATIENCE_SECONDS:
+                raise BrokerUnavailable(f"Redis has not answered for {_PATIENCE_SECONDS:g} s: begin anew when it does")
+            return on_wait()
+
+        return checked
 
     def close(self) -> None:
         """Stop listening; unresolved futures stay so."""
@@ -78,17 +100,19 @@ class ResultWaiter:
             try:
                 self._listen_once()
             except redis.RedisError as error:
+                self._lost_at = self._lost_at or time.monotonic()
                 logger.warning("results cannot be heard (%s): trying again", error)
                 self._closed.wait(_SWEEP_SECONDS)
             except Exception:
-                # One strange result must not end the thread that all others wait for.
-                logger.exception("a result cannot be read")
+                # This thread must not end: every other result is waited for on it.
+                logger.exception("results cannot be heard: trying again")
                 self._closed.wait(_SWEEP_SECONDS)
 
     def _listen_once(self) -> None:
         pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         with contextlib.closing(pubsub):
             pubsub.subscribe(self._channel)
+            self._lost_at = None
             while not self._closed.is_set():
                 heard = _drain(pubsub)
                 with self._lock:
@@ -118,8 +142,14 @@ def _drain(pubsub: Any) -> set[str]:
     return heard
 
 
-def decode(value: bytes) -> Meta:
-    """Decode a stored result, packed or JSON."""
-    # Celery writes NaN and Infinity, which only Python's own parser reads.
-    meta: Meta = codec.unpack(value) if codec.is_packed(value) else json.loads(value)
+def decode(job_id: str, value: bytes) -> Meta:
+    """Decode a stored result, packed or JSON; one that cannot be read is a FAILURE of its own."""
+    try:
+        # Celery writes NaN and Infinity, which only Python's own parser reads.
+        meta: Meta = codec.unpack(value) if codec.is_packed(value) else json.loads(value)
+        if meta["status"] not in ALL_STATES:
+            raise ValueError(f"unknown state {meta['status']!r}")  # noqa: TRY301 - handled like what the parsers raise
+    except Exception as error:  # noqa: BLE001 - whatever somebody has stored there
+        told = f"the stored result of job {job_id} cannot be read ({type(error).__name__}: {error})"
+        return {"status": FAILURE, "result": {"exc_type": HeadraceError.__name__, "exc_message": [told]}}
     return meta

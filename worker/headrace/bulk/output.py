@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -80,6 +81,20 @@ class OutputFile:
             raise ConfigError(
                 f"cannot finish the output {self._path} ({error.strerror}): the rows so far are in {self.part}"
             ) from None
+
+
+@contextmanager
+def output_errors() -> Iterator[None]:
+    """Turn a full disk, and whatever else keeps a row from being written, into ConfigError.
+
+    A reader that has closed our pipe stays BrokenPipeError, which ends a command quietly.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"cannot write the output ({error.strerror}): make room, or name another file") from error
 
 
 def _open_alone(part: Path) -> BinaryIO:

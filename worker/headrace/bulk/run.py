@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from headrace.broker.access import open_broker
 from headrace.broker.connection import broker_errors
-from headrace.broker.embedded import EmbeddedBroker
 from headrace.bulk.formats import Row, read_rows, write_row
+from headrace.bulk.output import output_errors
 from headrace.client import Client, MapItem
 from headrace.errors import SetupFailed
-from headrace.launcher import Launcher, parse_devices
+from headrace.launcher import Launcher, log_file, parse_devices
 from headrace.plugins.discovery import discover
 from headrace.settings import Settings
 
@@ -147,14 +148,19 @@ def run(
         SetupFailed: If no worker can be kept running.
     """
     with ExitStack() as stack:
-        client = stack.enter_context(Client(_broker_url(settings, stack), settings=settings))
+        client = stack.enter_context(Client(stack.enter_context(open_broker(settings)), settings=settings))
         manifest = client.manifest(options.model)
-        workers = Workers(client, options, _log_file(settings))
+        log = log_file(settings, f"run-{os.getpid()}.log")
+        workers = Workers(client, options, log)
         stack.callback(workers.close)
         workers.ensure()
         target = manifest.field or "text"
         rows = read_rows(source, field=options.field or target, target=target)
-        return _pump(client, workers, rows, sink, options, progress)
+        summary = _pump(client, workers, rows, sink, options, progress)
+        if not summary.failures:
+            # Nothing in it that anybody would want to read.
+            log.unlink(missing_ok=True)
+        return summary
 
 
 def _pump(
@@ -184,7 +190,9 @@ def _pump(
     with closing(items):
         for item in items:
             # A row can fail here too: its output may be nothing that JSON can hold.
-            summary.add(item, ok=write_row(sink, item.source.custom_id, item.output, item.error))
+            with output_errors():
+                ok = write_row(sink, item.source.custom_id, item.output, item.error)
+            summary.add(item, ok=ok)
             summary.seconds = time.monotonic() - begin
             workers.note_progress()
             progress(summary)
@@ -195,15 +203,3 @@ def _input_of(row: Row) -> Any:
     if row.error is not None:
         raise row.error
     return row.input
-
-
-def _broker_url(settings: Settings, stack: ExitStack) -> str:
-    if settings.redis_url:
-        return settings.redis_url
-    return stack.enter_context(EmbeddedBroker(settings.state_dir, bundled=settings.broker == "bundled"))
-
-
-def _log_file(settings: Settings) -> Path:
-    folder = settings.state_dir / "logs"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder / f"run-{os.getpid()}.log"

@@ -78,8 +78,8 @@ def checked_options(url: str, *, address: str, port: int, basic_auth: str) -> "F
 
 def flower(*, address: Address = "127.0.0.1", port: Port = 5555, basic_auth: BasicAuth = "") -> None:
     """Show jobs, workers and queues in a browser until Ctrl-C."""
+    from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
-    from headrace.cli.session import open_broker
     from headrace.cli.signals import collected_signals
     from headrace.settings import get_settings
 

@@ -39,7 +39,8 @@ def health(
 
 
 def _records() -> "list[WorkerRecord]":
-    from headrace.cli.session import registry_of, running_broker
+    from headrace.broker.access import running_broker
+    from headrace.cli.session import registry_of
     from headrace.settings import get_settings
 
     settings = get_settings()

@@ -34,7 +34,8 @@ def models() -> None:
 
 
 def _published(settings: "Settings") -> "tuple[dict[str, dict[str, Any]], list[WorkerRecord]]":
-    from headrace.cli.session import registry_of, running_broker
+    from headrace.broker.access import running_broker
+    from headrace.cli.session import registry_of
 
     with registry_of(running_broker(settings), settings) as registry:
         return registry.models(), registry.workers()

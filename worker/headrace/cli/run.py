@@ -92,9 +92,20 @@ def _reader(path: Path) -> Iterator[BinaryIO]:
 def _writer(path: Path) -> Iterator[BinaryIO]:
     from headrace.bulk.output import OutputFile
 
-    if _is_dash(path):
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    with OutputFile(path) as stream:
+    with _stdout() if _is_dash(path) else OutputFile(path) as stream:
         yield stream
+
+
+@contextlib.contextmanager
+def _stdout() -> Iterator[BinaryIO]:
+    from headrace.bulk.output import output_errors
+
+    # A buffer of our own: what sys.stdout can't get rid of it tries again as Python ends.
+    stream = open(1, "wb", closefd=False)  # noqa: SIM115 - closed below, and no path
+    try:
+        yield stream
+        with output_errors():
+            stream.flush()
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()

@@ -31,11 +31,12 @@ def up(
 
     Ctrl-C lets running batches finish; a second one hurries.
     """
+    from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
     from headrace.cli.serving import drain, name_prefix
-    from headrace.cli.session import check_models, log_file, open_broker, registry_of
+    from headrace.cli.session import check_models, registry_of
     from headrace.cli.signals import collected_signals
-    from headrace.launcher import Launcher, parse_devices
+    from headrace.launcher import Launcher, log_file, parse_devices
     from headrace.plugins.discovery import discover
     from headrace.settings import get_settings
 

@@ -8,10 +8,11 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
 
     SIGTERM or Ctrl-C lets running batches finish; a second one hurries.
     """
+    from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
     from headrace.cli.output import note
     from headrace.cli.serving import drain, name_prefix
-    from headrace.cli.session import check_models, open_broker
+    from headrace.cli.session import check_models
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, parse_devices
     from headrace.plugins.discovery import discover

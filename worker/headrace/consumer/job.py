@@ -9,7 +9,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from headrace.engine.work import WorkItem
-from headrace.errors import InvalidInput, JobRevoked
+from headrace.errors import JobRevoked
 from headrace.sdk.messages import Outcome
 
 _item_ids = itertools.count(1)
@@ -96,12 +96,3 @@ class Job:
         Nothing is signalled: the worker's own pid is the only one that Celery knows.
         """
         self.on_terminate(self)
-
-
-def parse_deadline(value: object) -> float | None:
-    """Read the `headrace_deadline` header, in epoch seconds."""
-    if value is None:
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    raise InvalidInput(f"the header headrace_deadline must be epoch seconds, not {value!r}")

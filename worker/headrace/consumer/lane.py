@@ -47,16 +47,16 @@ def window_size(rate: float | None) -> int:
 
 
 def has_room(held: int, window: int, message: int) -> bool:
-    """Whether a message of `message` items may be claimed beside `held` items.
+    """Whether a message of at most `message` items may be claimed beside `held` items.
 
-    It must fit into two windows. Below one window anything may come, since a message cannot
-    be claimed in part and the engine must not idle between large ones.
+    It must fit into two windows. A message that is larger than one cannot be claimed in part;
+    it comes once one window is left, so that the engine does not idle between large ones.
 
     Example:
         >>> has_room(0, 64, 1_000), has_room(64, 64, 64), has_room(65, 64, 64)
         (True, True, False)
     """
-    return held < window or held + message <= WINDOWS * window
+    return held + min(message, window) <= WINDOWS * window
 
 
 class Lane:
@@ -70,8 +70,8 @@ class Lane:
         self.waiting = 0
         #: Items that the engine has and that have no outcome yet.
         self.handed = 0
-        #: Items of the last message: what the next one is expected to bring.
-        self._message = 1
+        #: Items of the largest message so far: what the next one may bring.
+        self._largest = 1
 
     @property
     def window(self) -> int:
@@ -81,13 +81,13 @@ class Lane:
     @property
     def has_room(self) -> bool:
         """Whether this worker may claim another message of the model."""
-        return has_room(self.waiting + self.handed, self.window, self._message)
+        return has_room(self.waiting + self.handed, self.window, self._largest)
 
     def put(self, job: Job) -> None:
         """Add a job at the end."""
         self._jobs.append(job)
         self.waiting += job.waiting
-        self._message = job.waiting
+        self._largest = max(self._largest, job.waiting)
 
     def ready(self, now: float, *, max_delay: float) -> bool:
         """Whether to hand over now: at once to an idle engine, else when full or old enough."""

@@ -1,12 +1,13 @@
 """From a Celery request to a Job, or to one that is refused before it reaches a lane."""
 
+import math
 from typing import Any
 
 from celery.worker.request import Request
 
 from headrace.broker.app import INFER
 from headrace.broker.results import DEADLINE_HEADER
-from headrace.consumer.job import Job, parse_deadline
+from headrace.consumer.job import Job
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.sdk.messages import Outcome
 
@@ -23,8 +24,10 @@ def parse_job(request: Request, trace: Any, args: Any, *, time_limit: float | No
     """
     name, task_id, headers, *_ = args
     positional, params, embed = request._payload  # noqa: SLF001 - Celery decodes the body once, here
+    # The tracer refuses other types before it asks for our outcome.
+    body = (positional, params if isinstance(params, dict) else {}, embed)
     # The body is decoded already; without a content type the tracer takes it as it is.
-    trace_args = (name, task_id, headers, (positional, params, embed), None, None)
+    trace_args = (name, task_id, headers, body, None, None)
     common: dict[str, Any] = {
         "model": str(name).removeprefix(INFER),
         "request": request,
@@ -33,18 +36,19 @@ def parse_job(request: Request, trace: Any, args: Any, *, time_limit: float | No
         "arrived": arrived,
     }
     try:
-        inputs, deadline = _only_argument(positional), parse_deadline(headers.get(DEADLINE_HEADER))
+        inputs, deadline = _only_argument(positional), parse_seconds(DEADLINE_HEADER, headers.get(DEADLINE_HEADER))
+        params, limit = _keywords(params), parse_seconds("timelimit", time_limit)
     except HeadraceError as error:
         return _refused(common, error)
     is_chunk = isinstance(inputs, list)
     job = Job(
         **common,
         inputs=inputs if is_chunk else [inputs],
-        params=dict(params),
+        params=params,
         is_chunk=is_chunk,
         deadline=deadline,
         expires=request.expires.timestamp() if request.expires else None,
-        time_limit=time_limit,
+        time_limit=limit,
     )
     return job if job.inputs else _empty(common)
 
@@ -55,6 +59,12 @@ def _only_argument(positional: Any) -> Any:
     return positional[0]
 
 
+def _keywords(params: Any) -> dict[str, Any]:
+    if not isinstance(params, dict):
+        raise InvalidInput(f"the params of an infer job are keyword arguments: kwargs={{...}}, not {params!r:.80}")
+    return params
+
+
 def _refused(common: dict[str, Any], error: HeadraceError) -> InvalidJob:
     job = InvalidJob(**common, inputs=[None], params={}, is_chunk=False)
     job.item_ids, job.outcomes = [0], {0: Outcome(error=error)}
@@ -63,3 +73,12 @@ def _refused(common: dict[str, Any], error: HeadraceError) -> InvalidJob:
 
 def _empty(common: dict[str, Any]) -> InvalidJob:
     return InvalidJob(**common, inputs=[], params={}, is_chunk=True)
+
+
+def parse_seconds(header: str, value: object) -> float | None:
+    """Read a header that holds seconds, or nothing."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise InvalidInput(f"the header {header} must be a number of seconds, not {value!r:.80}")

@@ -5,15 +5,19 @@ outcome. So states, retries, links, chains, chords and events are Celery's own.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from celery.states import READY_STATES
+import redis
+from celery.app.task import Context
+from celery.exceptions import BackendError
+from celery.states import FAILURE, READY_STATES
+from kombu.exceptions import OperationalError
 
 from headrace.consumer.job import Job
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, InferenceFailed
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
@@ -27,28 +31,51 @@ def settle(job: Job) -> bool:
     Never raises: the other jobs of the batch must be settled too.
 
     Returns:
-        Whether it was stored; if not, the job is not acknowledged and must be settled again.
+        Whether it is over; if not, the job is not acknowledged and must be settled again.
     """
     job.closed = True
     try:
         if job.is_revoked():
             announce_revoked(job)
-            return True
-        return _trace(job)
-    except Exception:
+        else:
+            _trace(job)
+    except Exception as error:
         logger.exception("job %s could not be settled", job.request.id)
-        return False
+        if _may_pass(error):
+            return False
+        _give_up(job, error)
+    return True
 
 
-def _trace(job: Job) -> bool:
+def _may_pass(error: Exception) -> bool:
+    """Whether Redis may take it later; anything else would fail the same way for ever."""
+    passing = (redis.RedisError, OSError, OperationalError, BackendError)
+    return isinstance(error, passing) and not isinstance(error, redis.DataError)
+
+
+def _give_up(job: Job, error: Exception) -> None:
+    failure = InferenceFailed(f"the outcome cannot be stored ({type(error).__name__}: {error}): mind the job's headers")
+    store_failure(job.request.task.backend, job.request.id, job.trace_args[2], failure)
+    job.request.acknowledge()
+
+
+def store_failure(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> None:
+    """Store a FAILURE past the tracer, for a message that Celery can make nothing of. Never raises."""
+    try:
+        backend.store_result(job_id, error, FAILURE, request=Context(headers, children=[]))
+    except Exception:
+        logger.exception("the failure of job %s could not be stored", job_id)
+
+
+def _trace(job: Job) -> None:
     with _current(job):
         failed, returned, _ = job.trace(*job.trace_args)
     # The tracer turns a backend that refuses (a full Redis, say) into a failure of its own.
     if failed and returned.internal and not _is_stored(job):
-        return False
+        # billiard wraps it to carry the traceback.
+        raise getattr(returned.exception, "exc", returned.exception)
     # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
     job.request.on_success((failed, returned, job.seconds))
-    return True
 
 
 def _is_stored(job: Job) -> bool:

@@ -8,7 +8,7 @@ from celery import bootsteps
 from celery.worker.components import Pool
 from celery.worker.consumer.tasks import Tasks
 
-from headrace.broker.registry import BEAT_SECONDS, Registry, make_record
+from headrace.broker.registry import BEAT_SECONDS, Registry, WorkerRecord
 from headrace.consumer.pool import BatchPool
 from headrace.hardware.probes import probe
 from headrace.sdk.device import Device
@@ -64,7 +64,7 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     def _beat(self, consumer: Any) -> None:
         pool: BatchPool = consumer.pool
         models = sorted(consumer.app.headrace_manifests)
-        record = make_record(consumer.hostname, pool.device, models, pool.resident)
+        record = WorkerRecord(name=consumer.hostname, device=pool.device, models=models, resident=pool.resident)
         try:
             consumer.app.headrace_registry.beat(record)
         except redis.RedisError as error:

@@ -15,6 +15,7 @@ class InferTask(Task):  # type: ignore[misc]  # Celery has no types
     """The task `infer.<model>`: answers with the outcome that the engine gave."""
 
     abstract = True
+    Strategy = "headrace.consumer.strategy:fenced"
     typing = False
     acks_late = True
     max_retries = 3

@@ -16,7 +16,7 @@ from headrace.broker.server import find_server
 from headrace.errors import HeadraceError
 from headrace.hardware.probes import gpu_count, probe
 from headrace.monitoring.checks import Check, broken, missing, ok
-from headrace.plugins.discovery import discover
+from headrace.monitoring.plugin_checks import examine_plugins
 from headrace.sdk.device import Device
 from headrace.settings import Settings
 
@@ -47,7 +47,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _devices()
     yield _state_dir(settings)
     yield _broker(settings)
-    yield from _plugins(settings)
+    yield from examine_plugins(settings)
 
 
 def _python() -> Check:
@@ -152,32 +152,3 @@ def _own_broker(settings: Settings) -> Check:
         return _given_broker(url, settings)
     server = find_server(bundled=bundled)
     return ok("broker", f"none runs; {server.engine} {server.major} would be started ({server.binary})")
-
-
-def _plugins(settings: Settings) -> Iterator[Check]:
-    catalog = discover(settings.plugin_path)
-    for name, found in sorted(catalog.plugins.items()):
-        lacking = [each for each in found.manifest.requirements if not _satisfied(each)]
-        what = f"{found.manifest.version} in {found.folder}"
-        yield (
-            broken(f"model {name}", what, f"pip install {' '.join(map(repr, lacking))}")
-            if lacking
-            else ok(f"model {name}", what)
-        )
-    for problem in catalog.problems:
-        yield broken("plugin", problem.code, str(problem))
-    if not catalog.plugins:
-        yield missing("models", "none found", "set HEADRACE_PLUGIN_PATH to a folder of plugins")
-
-
-def _satisfied(requirement: str) -> bool:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        wanted = Requirement(requirement)
-    except InvalidRequirement:
-        return False
-    if wanted.marker is not None and not wanted.marker.evaluate():
-        return True
-    installed = _version(wanted.name)
-    return installed is not None and wanted.specifier.contains(installed, prereleases=True)

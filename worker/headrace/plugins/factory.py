@@ -8,6 +8,7 @@ from packaging.requirements import Requirement
 
 from headrace.errors import HeadraceError, MissingRequirement, SetupFailed
 from headrace.plugins.catalog import FoundPlugin
+from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.loading import build_config, import_plugin_class
 from headrace.sdk.manifest import PluginManifest
@@ -34,20 +35,31 @@ class PluginFactory:
             ConfigError: If a configuration value is not allowed.
             SetupFailed: If the model doesn't run on this kind of device or `initialize` raised.
         """
-        manifest = found.manifest
-        _check_device(manifest, device)
-        for requirement in manifest.requirements:
-            _check_requirement(manifest.name, Requirement(requirement))
-        plugin_class = import_plugin_class(manifest, found.folder, found.root)
-        config = build_config(plugin_class, manifest, found.folder, self._overrides.get(manifest.name))
+        _check_device(found.manifest, device)
+        plugin_class, config = self.load_class(found)
         try:
             plugin = plugin_class()
             plugin.initialize(config, device)
         except HeadraceError:
             raise
         except Exception as error:
-            raise SetupFailed(f"model {manifest.name}: initialize raised {type(error).__name__}: {error}") from error
+            name = found.manifest.name
+            raise SetupFailed(f"model {name}: initialize raised {type(error).__name__}: {error}") from error
         return plugin
+
+    def load_class(self, found: FoundPlugin) -> tuple[type[ModelPluginInterface], BaseConfig]:
+        """Check what a plugin requires, import its class and build its configuration.
+
+        Raises:
+            MissingRequirement: If a package is missing or has another version.
+            PluginImportFailed: If the entry point can't be imported.
+            ConfigError: If a configuration value is not allowed.
+        """
+        manifest = found.manifest
+        for requirement in manifest.requirements:
+            _check_requirement(manifest.name, Requirement(requirement))
+        plugin_class = import_plugin_class(manifest, found.folder, found.root)
+        return plugin_class, build_config(plugin_class, manifest, found.folder, self._overrides.get(manifest.name))
 
 
 def _check_device(manifest: PluginManifest, device: Device) -> None:

@@ -1,0 +1,56 @@
+"""Messages that are no jobs: each gets its FAILURE, and the worker that met them goes on."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from headrace.client import Client, PendingResult
+from headrace.errors import HeadraceError, InvalidInput
+from tests.integration.cluster import Cluster
+from tests.utils.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+BODY = [[{"text": "a"}], {}, {}]
+STRANGE: list[tuple[Any, dict[str, Any]]] = [
+    ([[{"text": "a"}], [1], {}], {}),
+    ([[{"text": "a"}], None, {}], {}),
+    ([[{"text": "a"}]], {}),
+    (5, {}),
+    ({"no": "job"}, {}),
+    (BODY, {"timelimit": ["x", None]}),
+    (BODY, {"timelimit": "soon"}),
+    (BODY, {"eta": "tomorrow"}),
+    (BODY, {"expires": {"at": 1}}),
+    (BODY, {"headrace_deadline": "tomorrow"}),
+    ([[{"text": "a"}, {"text": "b"}], {}, {}], {}),
+]
+
+
+def test_no_message_stops_the_worker_and_each_is_answered(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty") as launcher:
+        worker = launcher.workers[0].pid
+        refused = [_publish(client, body, headers) for body, headers in STRANGE]
+        odd_channel = _publish(client, BODY, {"headrace_reply": "msgpack", "headrace_notify": {"a": 1}})
+        told = [_told(client.pending(job_id)) for job_id in refused]
+        assert [error for error in told if not isinstance(error, InvalidInput)] == []
+        assert client.pending(odd_channel).result(timeout=20)["text"] == "a"
+        assert client.submit("faulty", {"text": "after"}).result(timeout=20)["text"] == "after"
+        assert launcher.workers[0].pid == worker
+        wait_until(lambda: not client.redis.hlen("unacked"))
+
+
+def _publish(client: Client, body: Any, headers: dict[str, Any]) -> str:
+    job_id = str(uuid.uuid4())
+    known = {"task": "infer.faulty", "id": job_id, "argsrepr": "", "kwargsrepr": ""}
+    with client.app.producer_or_acquire() as producer:
+        producer.publish(body, routing_key="infer.faulty", exchange="", serializer="json", headers=known | headers)
+    return job_id
+
+
+def _told(job: PendingResult) -> Any:
+    try:
+        return job.result(timeout=5)
+    except HeadraceError as error:
+        return error

@@ -1,0 +1,157 @@
+"""ResultWaiter: who holds a future hears of its job, by a notice or else by the next look at everything."""
+
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from headrace.broker import codec
+from headrace.broker.results import result_key, value_of
+from headrace.broker.waiter import ResultWaiter, decode
+from headrace.errors import HeadraceError
+from tests.utils.waiting import wait_until
+
+CHANNEL = "headrace:notify:test"
+
+
+@pytest.fixture
+def waiter(client: redis.Redis) -> Iterator[ResultWaiter]:
+    """A waiter that listens, a moment after it last looked at everything."""
+    waiter = ResultWaiter(client, CHANNEL)
+    (first,) = waiter.futures(["first"])
+    _await_listener(client)
+    _store(client, "first", notify="first")
+    first.result(timeout=5)
+    client.delete(result_key("first"))
+    yield waiter
+    waiter.close()
+
+
+def _await_listener(client: redis.Redis) -> None:
+    wait_until(lambda: dict(client.pubsub_numsub(CHANNEL))[CHANNEL.encode()])
+
+
+def _store(client: redis.Redis, *job_ids: str, status: str = "SUCCESS", notify: str = "") -> None:
+    with client.pipeline(transaction=True) as pipe:
+        for job_id in job_ids:
+            pipe.set(result_key(job_id), codec.pack({"status": status, "result": job_id}))
+        if notify:
+            pipe.publish(CHANNEL, notify)
+        pipe.execute()
+
+
+def test_what_is_there_already_resolves_at_once(client: redis.Redis, waiter: ResultWaiter) -> None:
+    _store(client, "a", "b")
+    futures = waiter.futures(["b", "missing", "a"])
+    assert [future.done() for future in futures] == [True, False, True]
+    assert [futures[each].result()["result"] for each in (0, 2)] == ["b", "a"]
+
+
+def test_a_notice_resolves_its_job_and_a_lost_one_costs_a_moment(client: redis.Redis, waiter: ResultWaiter) -> None:
+    unheard, heard = waiter.futures(["unheard", "heard"])
+    _store(client, "unheard", "heard", notify="heard")
+    assert heard.result(timeout=5)["result"] == "heard"
+    assert not unheard.done()
+    assert unheard.result(timeout=5)["result"] == "unheard"
+
+
+@pytest.mark.parametrize("status", ["PENDING", "STARTED", "RETRY"])
+def test_a_state_that_is_not_final_resolves_nothing(client: redis.Redis, waiter: ResultWaiter, status: str) -> None:
+    _store(client, "a", status=status)
+    (future,) = waiter.futures(["a"])
+    assert not future.done()
+    _store(client, "a", notify="a")
+    assert future.result(timeout=5)["status"] == "SUCCESS"
+
+
+def test_fetch_gives_final_results_only(client: redis.Redis, waiter: ResultWaiter) -> None:
+    for status in ("SUCCESS", "FAILURE", "REVOKED", "STARTED"):
+        _store(client, status, status=status)
+    found = waiter.fetch(["SUCCESS", "missing", "FAILURE", "STARTED", "REVOKED"])
+    assert {job_id: meta["status"] for job_id, meta in found.items()} == {
+        each: each for each in ("SUCCESS", "FAILURE", "REVOKED")
+    }
+
+
+def test_many_results_come_in_few_round_trips(client: redis.Redis, waiter: ResultWaiter) -> None:
+    job_ids = [str(each) for each in range(600)]
+    _store(client, *job_ids)
+    client.config_resetstat()
+    assert [future.result(timeout=0)["result"] for future in waiter.futures(job_ids)] == job_ids
+    stats: Any = client.info("commandstats")
+    assert stats["cmdstat_mget"]["calls"] == 3
+
+
+def test_all_who_wait_for_a_job_share_one_future(waiter: ResultWaiter) -> None:
+    first, second = waiter.futures(["a", "a"])
+    assert first is second
+    assert waiter.futures(["a"]) == [first]
+
+
+def test_a_future_that_nobody_holds_is_not_waited_for(waiter: ResultWaiter) -> None:
+    kept = waiter.futures(["kept"])
+    waiter.futures(["dropped"])
+    wait_until(lambda: list(waiter._futures) == ["kept"])
+    assert not kept[0].done()
+
+
+def test_a_cancelled_future_does_not_keep_others_from_theirs(
+    client: redis.Redis, waiter: ResultWaiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    cancelled, other = waiter.futures(["cancelled", "other"])
+    cancelled.cancel()
+    _store(client, "cancelled", notify="cancelled")
+    _store(client, "other", notify="other")
+    assert other.result(timeout=5)["result"] == "other"
+    assert caplog.records == []
+
+
+def test_a_connection_that_was_cut_is_built_again(client: redis.Redis, waiter: ResultWaiter) -> None:
+    (future,) = waiter.futures(["a"])
+    client.client_kill_filter(_type="pubsub")
+    _store(client, "a")
+    assert future.result(timeout=5)["result"] == "a"
+    _await_listener(client)
+
+
+def test_discard_deletes_the_named_results_only(client: redis.Redis, waiter: ResultWaiter) -> None:
+    _store(client, "a", "b", "c")
+    waiter.discard(["a", "c", "missing"])
+    waiter.discard([])
+    assert client.keys("*") == [result_key("b").encode()]
+
+
+def test_closing_ends_the_thread_and_leaves_futures_open(client: redis.Redis) -> None:
+    waiter = ResultWaiter(client, CHANNEL)
+    (future,) = waiter.futures(["a"])
+    waiter.close()
+    assert "headrace-results" not in {thread.name for thread in threading.enumerate()}
+    assert not future.done()
+
+
+def test_one_that_never_listened_closes(client: redis.Redis) -> None:
+    ResultWaiter(client, CHANNEL).close()
+
+
+def test_stored_results_are_read_in_either_form() -> None:
+    meta = {"status": "SUCCESS", "result": [1.5]}
+    assert decode("a", codec.pack(meta)) == meta
+    assert decode("a", b'{"status": "SUCCESS", "result": [1.5]}') == meta
+    assert math.isnan(decode("a", b'{"status": "SUCCESS", "result": NaN}')["result"])
+
+
+@pytest.mark.parametrize(
+    "value", [b"garbage", b"5", b"{}", b'{"status": ["SUCCESS"]}', b'{"status": "DONE"}', b"\x82\xff"]
+)
+def test_what_is_no_result_fails_its_own_job_and_no_other(
+    client: redis.Redis, waiter: ResultWaiter, value: bytes
+) -> None:
+    bad, good = waiter.futures(["bad", "good"])
+    client.set(result_key("bad"), value)
+    _store(client, "good", notify="good")
+    assert good.result(timeout=5)["result"] == "good"
+    with pytest.raises(HeadraceError, match="result of job bad cannot be read"):
+        value_of(bad.result(timeout=5))

@@ -1,0 +1,142 @@
+"""BatchPool when jobs are revoked, the broker's connection is lost, or the worker ends."""
+
+import os
+import signal
+import threading
+from typing import Any
+
+import pytest
+from celery.worker import state
+from celery.worker.request import Request
+from kombu.asynchronous import Hub
+
+from headrace.broker.app import make_app
+from headrace.settings import Settings
+from tests.utils.scripted import PoolWorker
+from tests.utils.waiting import wait_until
+
+
+class TestRevoke:
+    @pytest.mark.parametrize("how", ["revoked", "expired"])
+    def test_a_waiting_job_is_dropped_at_the_hand_over(self, busy: PoolWorker, how: str) -> None:
+        request, other = busy.take("a", expires=60.0), busy.take("b")
+        if how == "revoked":
+            state.revoked.add(request.id)
+        else:
+            request.expires = request.expires.replace(year=2000)
+        busy.answer()
+        assert [row[1] for row in busy.engine.windows[1].items] == ["b"]
+        assert (busy.status(request), busy.status(other)) == ("REVOKED", "PENDING")
+        assert request.acknowledged
+
+    def test_a_terminated_job_that_waits_gives_its_room_back_at_once(self, busy: PoolWorker) -> None:
+        request = busy.take("a")
+        request.terminate(busy.pool)
+        assert busy.status(request) == "REVOKED"
+        assert request.acknowledged
+        assert busy.pool._lane("m").waiting == 0
+        busy.answer()
+        assert len(busy.engine.windows) == 1
+
+    def test_a_terminated_job_that_runs_is_cancelled_and_its_late_outcome_dropped(self, worker: PoolWorker) -> None:
+        request = worker.take(["a", "b"])
+        request.terminate(worker.pool)
+        assert worker.engine.cancelled == [row[0] for row in worker.engine.windows[0].items]
+        worker.answer()
+        assert worker.status(request) == "REVOKED"
+        assert worker.desk.events.kinds == ["task-started", "task-revoked"]
+        assert worker.pool._lane("m").handed == 0
+
+    def test_a_terminate_after_the_end_changes_nothing(self, worker: PoolWorker) -> None:
+        request = worker.take("a")
+        job = next(iter(worker.pool._jobs.values()))
+        worker.answer()
+        job.terminate()
+        assert worker.status(request) == "SUCCESS"
+        assert worker.desk.events.kinds == ["task-started", "task-succeeded"]
+
+    def test_no_process_is_signalled(self, worker: PoolWorker) -> None:
+        received: list[int] = []
+        before = signal.signal(signal.SIGUSR1, lambda number, _: received.append(number))
+        request = worker.take("a")
+        request.worker_pid = os.getpid()
+        request.terminate(worker.pool, "USR1")
+        signal.signal(signal.SIGUSR1, before)
+        assert received == []
+        assert not worker.engine.killed
+
+
+class TestLostConnection:
+    def test_what_has_not_started_is_dropped_and_runs_when_it_comes_again(self, busy: PoolWorker) -> None:
+        message = busy.desk.send("a")
+        busy.claim()
+        busy.pool.flush()
+        assert busy.pool._lane("m").waiting == 0
+        _send_again(busy, message, "a")
+        busy.answer()
+        assert busy.engine.inputs[-1:] == ["a"]
+        assert busy.engine.inputs.count("a") == 1
+
+    def test_what_the_engine_has_is_not_run_twice_when_it_comes_again(self, worker: PoolWorker) -> None:
+        first = worker.take("a")
+        worker.pool.flush()
+        again = _send_again(worker, first.id, "a")
+        assert worker.engine.inputs == ["a"]
+        worker.answer()
+        assert worker.status(first) == "SUCCESS"
+        assert again.acknowledged
+        assert not first.acknowledged
+
+    def test_a_new_loop_watches_the_engine(self, worker: PoolWorker) -> None:
+        worker.hub.close()
+        worker.hub = Hub()  # type: ignore[no-untyped-call]  # kombu has no types
+        worker.pool.register_with_event_loop(worker.hub)
+        assert list(worker.hub.readers) == [worker.engine.fileno()]
+
+    def test_the_loop_watches_the_engine_that_runs_and_no_dead_one(self, worker: PoolWorker) -> None:
+        request = worker.take("a")
+        worker.engine.die()
+        worker.pool.supervisor.on_readable()
+        assert not worker.hub.readers
+        wait_until(lambda: worker.hub.run_once() or len(worker.engines) == 2)
+        assert list(worker.hub.readers) == [worker.engine.fileno()]
+        wait_until(lambda: worker.hub.run_once() or worker.engine.inputs == ["a"])
+        worker.answer()
+        assert worker.status(request) == "SUCCESS"
+        assert worker.pool.supervisor.restarts == 1
+
+
+def _send_again(worker: PoolWorker, job_id: str, *args: Any) -> Request:
+    worker.desk.send(*args, task_id=job_id)
+    return worker.claim()
+
+
+class TestShutdown:
+    def test_a_warm_one_finishes_what_the_engine_has_and_leaves_the_rest_unacknowledged(self, busy: PoolWorker) -> None:
+        running, waiting = busy.requests[0], busy.take("a")
+        busy.hub.call_soon(busy.engine.answer)
+        busy.pool.stop()
+        assert (busy.status(running), busy.status(waiting)) == ("SUCCESS", "PENDING")
+        assert (running.acknowledged, waiting.acknowledged) == (True, False)
+        assert busy.pool.supervisor.engine is None
+
+    def test_nothing_is_left_that_would_end_the_process_later(self, worker: PoolWorker) -> None:
+        worker.pool.stop()
+        wait_until(lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()))
+
+    def test_nothing_is_claimed_once_it_has_begun(self, worker: PoolWorker) -> None:
+        worker.pool.close()
+        assert not worker.pool.has_room("infer.m")
+        assert not worker.pool.has_room("infer.never_seen")
+
+    def test_a_warm_one_without_redis_does_not_wait_for_what_it_could_not_store(self, worker: PoolWorker) -> None:
+        worker.take("a")
+        worker.pool.app = make_app("redis://127.0.0.1:1/0", Settings())
+        worker.pool.stop()
+        assert worker.engine.killed
+
+    def test_a_cold_one_ends_the_engine_now(self, worker: PoolWorker) -> None:
+        request = worker.take("a")
+        worker.pool.terminate()
+        assert worker.engine.killed
+        assert not request.acknowledged

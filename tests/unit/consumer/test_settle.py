@@ -1,0 +1,192 @@
+"""Settling: Celery stores and tells the outcome, and only then the message is acknowledged."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from celery.app.trace import trace_task_ret
+from celery.worker import state
+
+from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
+from headrace.consumer.settle import announce_revoked, current_job, settle
+from headrace.errors import HeadraceError, InferenceFailed, InvalidInput, JobRevoked
+from headrace.sdk.messages import Outcome
+from tests.utils.requests import Desk, answer
+
+pytestmark = pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")  # as Celery tells of it
+
+GOOD, BAD = Outcome(output={"text": "a"}), Outcome(error=InferenceFailed("told to"))
+REVOKED = Outcome(error=JobRevoked("before it ran"))
+
+
+@pytest.fixture
+def set_memory(desk: Desk) -> Iterator[Callable[[int], object]]:
+    """Sets the server's `maxmemory`: with 1 byte it refuses results, with 0 there is no limit."""
+    yield lambda limit: desk.redis.config_set("maxmemory", limit)
+    desk.redis.config_set("maxmemory", 0)
+
+
+def test_an_output_is_stored_then_acknowledged_and_told_with_its_batches_seconds(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    job.seconds = 2.5
+    assert desk.unacked == 1
+    assert settle(job)
+    assert (desk.meta(job.request.id)["status"], desk.meta(job.request.id)["result"]) == ("SUCCESS", {"text": "a"})
+    assert desk.unacked == 0
+    assert job.closed
+    kind, fields = desk.events.sent[-1]
+    assert (kind, fields["runtime"]) == ("task-succeeded", 2.5)
+
+
+def test_an_error_is_stored_as_a_failure_of_its_own_class_and_acknowledged(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}), Outcome(error=InvalidInput("no text")))
+    assert settle(job)
+    meta = desk.meta(job.request.id)
+    assert meta["status"] == "FAILURE"
+    assert isinstance(meta["result"], InvalidInput)
+    assert str(meta["result"]) == "no text"
+    assert desk.unacked == 0
+    assert desk.events.kinds[-1] == "task-failed"
+
+
+def test_the_engines_traceback_is_stored_with_the_error(desk: Desk) -> None:
+    error = InferenceFailed("told to")
+    error.__cause__ = ValueError("deep in the plugin")
+    job = answer(desk.job({"text": "a"}), Outcome(error=error))
+    settle(job)
+    assert "deep in the plugin" in desk.meta(job.request.id)["traceback"]
+
+
+def test_a_chunk_succeeds_with_one_row_per_input_in_order(desk: Desk) -> None:
+    job = answer(desk.job([1, 2, 3]), GOOD, BAD, GOOD)
+    del job.batch_sizes[job.item_ids[1]]  # never in a batch
+    assert settle(job)
+    good = {"ok": True, "output": {"text": "a"}, "batch_size": 3}
+    bad = {"ok": False, "error": {"code": "inference_failed", "message": "told to"}, "batch_size": 0}
+    assert desk.meta(job.request.id)["result"] == [good, bad, good]
+
+
+def test_outcomes_that_came_out_of_order_are_stored_in_the_order_of_the_inputs(desk: Desk) -> None:
+    job = desk.job(["a", "b"])
+    first, second = job.hand_over(2)
+    job.outcomes[second.item_id] = Outcome(output="b")
+    job.outcomes[first.item_id] = Outcome(output="a")
+    settle(job)
+    assert [row["output"] for row in desk.meta(job.request.id)["result"]] == ["a", "b"]
+
+
+def test_a_job_revoked_while_it_ran_is_stored_revoked_whatever_its_outcome(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    state.revoked.add(job.request.id)
+    assert settle(job)
+    assert desk.meta(job.request.id)["status"] == "REVOKED"
+    assert desk.unacked == 0
+    assert desk.events.sent[-1] == (
+        "task-revoked", {"uuid": job.request.id, "terminated": True, "signum": None, "expired": False},
+    )  # fmt: skip
+
+
+def test_a_job_that_expired_before_any_item_ran_is_told_as_expired(desk: Desk) -> None:
+    job = answer(desk.job([1, 2], expires=60.0), REVOKED, REVOKED)
+    job.request.expires = job.request.expires.replace(year=2000)
+    assert settle(job)
+    assert desk.meta(job.request.id)["status"] == "REVOKED"
+    assert desk.events.sent[-1][1]["expired"]
+
+
+def test_a_chunk_of_which_something_ran_keeps_what_it_has(desk: Desk) -> None:
+    job = answer(desk.job([1, 2]), GOOD, REVOKED)
+    assert settle(job)
+    assert [row["ok"] for row in desk.meta(job.request.id)["result"]] == [True, False]
+
+
+def test_what_celerys_terminate_has_announced_is_not_announced_again(desk: Desk) -> None:
+    job = desk.job({"text": "a"})
+    announce_revoked(job)
+    announce_revoked(job)
+    assert desk.events.kinds == ["task-revoked"]
+    assert job.closed
+
+
+@pytest.mark.parametrize("headers", [{}, {REPLY_HEADER: PACKED}])
+def test_a_result_that_redis_refuses_is_not_acknowledged_and_can_be_settled_again(
+    desk: Desk, set_memory: Callable[[int], object], headers: dict[str, str]
+) -> None:
+    job = answer(desk.job({"text": "a"}, headers=headers), GOOD)
+    set_memory(1)
+    assert not settle(job)
+    assert desk.unacked == 1
+    set_memory(0)
+    assert settle(job)
+    assert desk.meta(job.request.id)["result"] == {"text": "a"}
+    assert desk.unacked == 0
+
+
+def test_a_refusal_that_celerys_tracer_keeps_to_itself_is_noticed(
+    desk: Desk, set_memory: Callable[[int], object]
+) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    job.trace = trace_task_ret  # the one that workers use lets it through
+    set_memory(1)
+    assert not settle(job)
+    assert desk.unacked == 1
+
+
+def test_a_failure_that_its_sender_wants_no_result_of_is_acknowledged_without_one(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}, ignore_result=True), BAD)
+    assert settle(job)
+    assert desk.meta(job.request.id)["status"] == "PENDING"
+    assert desk.unacked == 0
+
+
+def test_whatever_raises_is_logged_with_the_jobs_id_and_not_raised(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    desk.redis.rpush(f"celery-task-meta-{job.request.id}", "no result: neither read nor written")
+    with caplog.at_level(logging.ERROR):
+        assert not settle(job)
+    assert job.request.id in caplog.text
+    assert desk.unacked == 1
+
+
+@pytest.mark.parametrize("error", [TypeError("a header"), redis.DataError("a header"), KeyError("args")])
+def test_what_can_never_be_settled_is_a_failure_that_says_so(desk: Desk, error: Exception) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    job.trace = _raising(error)
+    assert settle(job)
+    meta = desk.meta(job.request.id)
+    assert meta["status"] == "FAILURE"
+    assert f"{type(error).__name__}: " in str(meta["result"])
+    assert desk.unacked == 0
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError(), redis.BusyLoadingError(), ConnectionResetError()])
+def test_what_redis_may_take_later_is_settled_again(desk: Desk, error: Exception) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    job.trace = _raising(error)
+    assert not settle(job)
+    assert desk.meta(job.request.id)["status"] == "PENDING"
+    assert desk.unacked == 1
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def trace(*_: object) -> None:
+        raise error
+
+    return trace
+
+
+def test_a_notify_channel_that_is_none_does_not_undo_a_result(desk: Desk) -> None:
+    job = answer(desk.job("a", headers={REPLY_HEADER: PACKED, NOTIFY_HEADER: {"a": 1}}), GOOD)
+    assert settle(job)
+    assert desk.meta(job.request.id)["status"] == "SUCCESS"
+    assert desk.unacked == 0
+
+
+def test_there_is_no_current_job_outside_of_settling(desk: Desk) -> None:
+    settle(answer(desk.job({"text": "a"}), BAD))
+    with pytest.raises(HeadraceError, match="headrace worker"):
+        current_job()

@@ -1,0 +1,98 @@
+"""Messages that Celery itself can make nothing of: each fails alone, and none ends the worker."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.worker import state
+
+from headrace.broker.app import INFER
+from headrace.consumer.strategy import fenced
+from tests.utils.requests import Desk
+
+BODY = [["a"], {}, {}]
+
+
+def _consumer(desk: Desk, on_task_request: Callable[[Any], None]) -> Any:
+    return SimpleNamespace(
+        app=desk.app, hostname="tests", connection_errors=(ConnectionError,), event_dispatcher=desk.events,
+        timer=SimpleNamespace(call_at=None), apply_eta_task=None, disable_rate_limits=True, task_buckets={},
+        on_task_request=on_task_request, _limit_task=None, _limit_post_eta=None,
+        pool=SimpleNamespace(apply_async=lambda *_args, **_options: None),
+        controller=SimpleNamespace(state=state),
+    )  # fmt: skip
+
+
+def _execute(request: Any) -> None:
+    request.execute_using_pool(None)
+
+
+def _take(desk: Desk, message: Any, on_task_request: Callable[[Any], None] = _execute) -> None:
+    task = desk.app.tasks[message.headers["task"]]
+    strategy = fenced(task, desk.app, _consumer(desk, on_task_request))
+    strategy(message, None, message.ack_log_error, message.reject_log_error, [])
+
+
+def _raising(error: Exception) -> Callable[[Any], None]:
+    def take(_: Any) -> None:
+        raise error
+
+    return take
+
+
+def test_a_message_that_can_be_read_goes_on_to_the_pool(desk: Desk) -> None:
+    taken: list[Any] = []
+    job_id = desk.publish(BODY)
+    _take(desk, desk.message(), taken.append)
+    assert [request.id for request in taken] == [job_id]
+    assert desk.unacked == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (5, {}),
+        (None, {}),
+        (BODY, {"timelimit": ["x"]}),
+        (BODY, {"timelimit": 7}),
+        (BODY, {"eta": "tomorrow"}),
+        (BODY, {"expires": {"at": 1}}),
+    ],
+)
+def test_what_cannot_be_read_is_a_failure_and_leaves_the_queue(desk: Desk, body: Any, headers: dict[str, Any]) -> None:
+    job_id = desk.publish(body, **headers)
+    _take(desk, desk.message())
+    meta = desk.meta(job_id)
+    assert meta["status"] == "FAILURE"
+    assert "cannot be read" in str(meta["result"])
+    assert desk.unacked == 0
+
+
+def test_a_message_without_an_id_leaves_the_queue(desk: Desk) -> None:
+    desk.publish(BODY, id=None)
+    _take(desk, desk.message(), _raising(KeyError("id")))
+    assert desk.unacked == 0
+
+
+def test_a_refusal_that_cannot_be_stored_ends_nothing(desk: Desk) -> None:
+    desk.publish(5)
+    message = desk.message()
+    desk.redis.config_set("maxmemory", "1")
+    try:
+        _take(desk, message)
+    finally:
+        desk.redis.config_set("maxmemory", "0")
+    assert desk.unacked == 0
+
+
+def test_a_lost_connection_is_the_consumers_business(desk: Desk) -> None:
+    desk.publish(BODY)
+    with pytest.raises(ConnectionResetError):
+        _take(desk, desk.message(), _raising(ConnectionResetError()))
+    assert desk.unacked == 1
+
+
+def test_workers_take_infer_tasks_by_it(app: Celery) -> None:
+    assert app.tasks[INFER + "m"].Strategy == f"{fenced.__module__}:{fenced.__name__}"

@@ -1,0 +1,226 @@
+"""EngineServer: every item is answered, and the worker is told of each stage before it begins."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.engine.messages import Cancel, Ended, Loaded, Message, Outcomes, Ready, Started, Window
+from headrace.engine.process import EngineProcess
+from headrace.plugins.catalog import Catalog, FoundPlugin
+from headrace.plugins.factory import PluginFactory
+from headrace.plugins.manager import PluginManager
+from headrace.sdk import BaseConfig, Device, Item, ModelPluginInterface, Outcome, PluginManifest, Prepared
+from headrace.settings import child_environment
+from tests.utils.serving import ServedEngine
+from tests.utils.waiting import wait_until
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+class Upper(ModelPluginInterface):
+    """Upper-cases; `on` gives what else to do with a value before it is inferred."""
+
+    def __init__(self, on: dict[str, Callable[[], None]]) -> None:
+        self.on = on
+        self.log: list[str] = []
+
+    def load_model(self) -> None:
+        self.log.append("load")
+        self.on.get("load", lambda: None)()
+
+    def prepare(self, items: Sequence[Item]) -> list[Prepared]:
+        self.log += (f"prepare {item.input}" for item in items)
+        return [Prepared(data=item.input) for item in items]
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
+        self.log.append("infer " + " ".join(item.data for item in batch))
+        for item in batch:
+            self.on.get(item.data, lambda: None)()
+        return [Outcome(output=item.data.upper()) for item in batch]
+
+    def cleanup(self) -> None:
+        self.log.append("cleanup")
+
+
+class Factory(PluginFactory):
+    """Gives out the test's own plugins."""
+
+    def __init__(self, plugins: dict[str, Upper]) -> None:
+        super().__init__({})
+        self._plugins = plugins
+
+    def create(self, found: FoundPlugin, device: Device) -> ModelPluginInterface:
+        plugin = self._plugins[found.manifest.name]
+        plugin.initialize(BaseConfig(max_batch_size=8, max_batch_tokens=99, batch_time_limit=5.0), device)
+        return plugin
+
+
+@pytest.fixture
+def plugins() -> dict[str, Upper]:
+    return {"a": Upper({}), "b": Upper({})}
+
+
+@pytest.fixture
+def engine(plugins: dict[str, Upper]) -> Iterator[ServedEngine]:
+    catalog = Catalog(plugins={name: _found(name) for name in plugins})
+    with ServedEngine(PluginManager(catalog, Factory(plugins), Device("cpu"))) as engine:
+        assert engine.hear(Ready) == [Ready(pid=os.getpid())]
+        yield engine
+
+
+def _found(name: str) -> FoundPlugin:
+    manifest = PluginManifest(name=name, version="1", entry_point="a:B", task="t")
+    return FoundPlugin(manifest=manifest, folder=Path("/nowhere"), root=None)
+
+
+def _window(model: str, *rows: tuple[int, str], deadline: float | None = None, expires: float | None = None) -> Window:
+    return Window(model=model, items=[(number, value, {}, deadline, expires) for number, value in rows])
+
+
+def _answers(messages: Sequence[Message]) -> dict[int, Any]:
+    """Each item's output, or its error's code."""
+    rows = [row for message in messages if isinstance(message, Outcomes) for row in message.outcomes]
+    assert len({row[0] for row in rows}) == len(rows), "an item was answered twice"
+    return {item_id: error["code"] if error else output for item_id, output, error in rows}
+
+
+def _raising(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@contextlib.contextmanager
+def _busy(engine: ServedEngine, plugin: Upper) -> Iterator[None]:
+    """An engine that runs item 0 of model a for as long as the block lasts."""
+    begun, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert go.wait(10)
+
+    plugin.on["busy"] = work
+    engine.send(_window("a", (0, "busy")))
+    assert begun.wait(10)
+    try:
+        yield
+    finally:
+        go.set()
+
+
+def test_each_stage_is_announced_before_it_begins_and_ended_after(engine: ServedEngine) -> None:
+    engine.send(_window("a", (7, "x"), (8, "y")))
+    heard = engine.hear(Ended, 3)
+    told = [(type(each).__name__, getattr(each, "stage", None)) for each in heard]
+    assert told == [
+        ("Started", "load"),
+        ("Ended", "load"),
+        ("Loaded", None),
+        ("Started", "prepare"),
+        ("Ended", "prepare"),
+        ("Started", "infer"),
+        ("Outcomes", None),
+        ("Ended", "infer"),
+    ]
+    assert all(each.item_ids == [7, 8] for each in heard if isinstance(each, Started))
+    assert _answers(heard) == {7: "X", 8: "Y"}
+
+
+def test_a_loaded_model_tells_its_limits(engine: ServedEngine) -> None:
+    engine.send(_window("a", (7, "x")))
+    loaded = engine.hear(Loaded)[-1]
+    assert isinstance(loaded, Loaded)
+    assert (loaded.model, loaded.max_batch_size, loaded.max_batch_tokens, loaded.batch_time_limit) == ("a", 8, 99, 5.0)
+
+
+def test_a_resident_model_is_not_loaded_again(engine: ServedEngine, plugins: dict[str, Upper]) -> None:
+    engine.send(_window("a", (0, "x")))
+    engine.hear(Ended, 3)
+    for number in range(2):
+        engine.send(_window("a", (number, "x")))
+        stages = [each.stage for each in engine.hear(Ended, 2) if isinstance(each, Started)]
+        assert stages == ["prepare", "infer"]
+    assert plugins["a"].log.count("load") == 1
+
+
+def test_windows_are_prepared_while_a_batch_runs_and_share_the_next_one(
+    engine: ServedEngine, plugins: dict[str, Upper]
+) -> None:
+    with _busy(engine, plugins["a"]):
+        engine.send(_window("a", (1, "x")), _window("a", (2, "y")))
+        assert not _answers(engine.hear(Ended, 4))
+        assert plugins["a"].log[-2:] == ["prepare x", "prepare y"]
+    assert _answers(engine.hear(Outcomes, 2)) == {0: "BUSY", 1: "X", 2: "Y"}
+    assert plugins["a"].log[-1] == "infer x y"
+
+
+def test_an_item_that_raises_fails_alone(engine: ServedEngine, plugins: dict[str, Upper]) -> None:
+    plugins["a"].on["bad"] = _raising(ValueError("no"))
+    engine.send(_window("a", (1, "x"), (2, "bad"), (3, "y")))
+    assert _answers(engine.hear(Outcomes)) == {1: "X", 2: "inference_failed", 3: "Y"}
+
+
+@pytest.mark.parametrize(("model", "code"), [("a", "setup_failed"), ("nobody", "unknown_model")])
+def test_a_model_that_cannot_be_loaded_fails_its_items_and_no_others(
+    engine: ServedEngine, plugins: dict[str, Upper], model: str, code: str
+) -> None:
+    plugins["a"].on["load"] = _raising(RuntimeError("no such weights"))
+    for number in range(2):
+        engine.send(_window(model, (number, "x")), _window("b", (number + 10, "y")))
+        heard = engine.hear(Outcomes, 2)
+        assert _answers(heard) == {number: code, number + 10: "Y"}
+        assert not any(isinstance(each, Loaded) and each.model == model for each in heard)
+
+
+def test_what_the_framework_cannot_handle_fails_the_window_and_the_engine_goes_on(
+    engine: ServedEngine, plugins: dict[str, Upper]
+) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even its message")
+
+    plugins["a"].on["bad"] = _raising(Unprintable())
+    engine.send(_window("a", (1, "x"), (2, "bad")), _window("a", (3, "y")))
+    assert _answers(engine.hear(Outcomes, 2)) == {1: "inference_failed", 2: "inference_failed", 3: "Y"}
+
+
+def test_cancelled_late_and_expired_items_do_not_run(engine: ServedEngine, plugins: dict[str, Upper]) -> None:
+    past, future = time.time() - 1, time.time() + 1000
+    engine.send(Cancel(item_ids=[1]), _window("a", (1, "x"), (2, "y"), deadline=future, expires=future))
+    engine.send(_window("a", (3, "late"), deadline=past), _window("a", (4, "expired"), expires=past))
+    expected = {1: "revoked", 2: "Y", 3: "deadline_exceeded", 4: "revoked"}
+    assert _answers(engine.hear(Outcomes, 4)) == expected
+    assert [each for each in plugins["a"].log if each.startswith("infer")] == ["infer y"]
+
+
+def test_shutdown_finishes_the_batch_cleans_up_and_leaves_what_waits(
+    engine: ServedEngine, plugins: dict[str, Upper]
+) -> None:
+    with _busy(engine, plugins["a"]):
+        engine.send(_window("a", (1, "x")))
+        engine.hear(Ended, 3)
+        engine.tell_to_end()
+    engine.end()
+    assert [each for each in plugins["a"].log if not each.startswith("prepare")] == ["load", "infer busy", "cleanup"]
+
+
+@pytest.mark.parametrize("ending", ["closed", "garbage"])
+def test_an_engine_ends_at_once_when_its_worker_is_gone_or_raves(ending: str) -> None:
+    process = EngineProcess("cpu:0", child_environment(HEADRACE_PLUGIN_PATH=str(PLUGINS)))
+    process.start()
+    window = Window(model="faulty", items=[(1, {"text": "a", "do": "sleep", "seconds": 300}, {}, None, None)])
+    process.send(window)
+    wait_until(lambda: any(getattr(each, "stage", None) == "infer" for each in process.receive()))
+    if ending == "garbage":
+        process._connection.sendall(b"\x07")
+    else:
+        process._connection.close()
+    assert process._running.wait(5) == 1
+    process._connection.close()

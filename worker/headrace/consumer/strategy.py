@@ -1,0 +1,42 @@
+"""Strategy: Celery's own way of taking a message, fenced so that no message ends the worker."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.worker.strategy import default
+
+from headrace.consumer.settle import store_failure
+from headrace.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
+
+
+def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
+    """Celery's default strategy; what it raises about a message fails that message alone.
+
+    Hazard: an exception that left here would end the worker, put the message back, and so end
+    the next worker too.
+    """
+    take = default(task, app, consumer, **options)
+
+    def take_or_refuse(message: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            take(message, *args, **kwargs)
+        except consumer.connection_errors:
+            raise
+        except Exception as error:
+            logger.exception("a message of %s cannot be read", task.name)
+            _refuse(app, message, error)
+            message.reject_log_error(logger, consumer.connection_errors)
+
+    return take_or_refuse
+
+
+def _refuse(app: Celery, message: Any, error: Exception) -> None:
+    """Answer whoever waits, if the message tells its id."""
+    job_id = message.headers.get("id")
+    if isinstance(job_id, str):
+        told = f"the message cannot be read ({type(error).__name__}: {error}): send it by Celery's protocol 2"
+        store_failure(app.backend, job_id, message.headers, InvalidInput(told))
