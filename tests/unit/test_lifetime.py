@@ -110,7 +110,7 @@ def test_a_process_that_was_not_started_is_nothing_to_signal_or_wait_for(managed
     process = managed(SLEEP)
     process.signal(signal.SIGKILL)
     assert process.wait(time.monotonic())
-    assert (process.alive, process.pid, process.restarts) == (False, None, -1)
+    assert (process.alive, process.pid, process.restarts) == (False, None, 0)
 
 
 def test_a_started_process_runs_in_a_session_of_its_own(managed: Make) -> None:
@@ -182,6 +182,34 @@ def test_a_restart_that_fails_is_tried_again(managed: Make, tmp_path: Path, capl
     (tmp_path / "away").rename(program)
     pid = process.pid
     wait_until(lambda: _alive_again(process) or process.pid != pid, 5)
+
+
+def test_a_first_start_that_fails_is_tried_again(managed: Make, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    process = managed([str(program)])
+    process.start()
+    assert (process.pid, process.alive, process.restarts) == (None, False, 0)
+    program.symlink_to("/bin/true")
+    wait_until(lambda: _alive_again(process) or process.pid is not None, 5)
+    assert process.restarts == 0
+
+
+def test_restarts_that_fail_are_tried_ever_later_however_long_it_lived(managed: Make, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.symlink_to("/bin/true")
+    process = managed([str(program)])
+    process.start()
+    assert process.wait(time.monotonic() + 10)
+    process._started = time.monotonic() - 61
+    program.unlink()
+    process.look()
+    process.look()
+    assert process._restart_at is not None
+    planned = process._restart_at
+    assert planned > time.monotonic() + 0.1
+    process._restart_at = time.monotonic()
+    process.look()
+    assert process._restart_at > time.monotonic() + 0.6
 
 
 def test_what_it_prints_goes_to_its_log(tmp_path: Path) -> None:

@@ -8,6 +8,12 @@ from headrace.broker.waiter import Meta
 from headrace.mapper import Mapper
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is worth a second's wait."""
+    monkeypatch.setattr("headrace.mapper._WAIT_SECONDS", 0.01)
+
+
 class Queue:
     """Answers every job with its inputs: at once, or the oldest one when the mapper waits."""
 

@@ -89,4 +89,4 @@ class Engines:
 
     def ready(self) -> Ready:
         """What the latest one says first."""
-        return Ready(pid=self.last.pid)
+        return Ready()

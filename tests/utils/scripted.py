@@ -55,7 +55,7 @@ class ScriptedEngine:
 
     def start(self) -> None:
         """Be ready at once."""
-        self.say(Ready(pid=self.pid))
+        self.say(Ready())
 
     def fileno(self) -> int:
         """The near end's descriptor."""

@@ -172,7 +172,7 @@ _BY_NAME = {error.__name__: error for error in _tree(HeadraceError)}
 
 def error_from_wire(wire: dict[str, Any]) -> HeadraceError:
     """Build the error again that `HeadraceError.to_wire` wrote."""
-    code = str(wire.get("code"))
+    code = str(wire.get("code", HeadraceError.code))
     error = _BY_CODE.get(code, HeadraceError)(str(wire.get("message", "")))
     # A plugin's own error has a code of its own.
     error.code = code

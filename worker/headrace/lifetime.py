@@ -64,12 +64,22 @@ class ManagedProcess:
         self._started = 0.0
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY)
         self._restart_at: float | None = None
-        #: Starts after the first one.
-        self.restarts = -1
+        self._starts = 0
 
     def start(self) -> None:
-        """Spawn it in a session of its own, so that Ctrl-C reaches only the launcher."""
-        self.restarts += 1
+        """Spawn it, now or, where the system cannot, with back-off."""
+        self._restart_at = None
+        try:
+            self._spawn()
+        except OSError:
+            logger.exception("%s cannot be spawned: trying again", self.name)
+            self._plan_restart(self._started)
+        else:
+            self._starts += 1
+
+    def _spawn(self) -> None:
+        self._started = time.monotonic()
+        # In a session of its own, so that Ctrl-C reaches only the launcher.
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -78,7 +88,11 @@ class ManagedProcess:
             stderr=self._log or 2,
             start_new_session=True,
         )
-        self._started = time.monotonic()
+
+    @property
+    def restarts(self) -> int:
+        """Starts after the first one."""
+        return max(0, self._starts - 1)
 
     @property
     def alive(self) -> bool:
@@ -98,12 +112,7 @@ class ManagedProcess:
         if self._restart_at is None:
             self._plan_restart(now)
         elif now >= self._restart_at:
-            self._restart_at = None
-            try:
-                self.start()
-            except OSError:
-                logger.exception("%s cannot be spawned: trying again", self.name)
-                self._plan_restart(now)
+            self.start()
 
     def _plan_restart(self, now: float) -> None:
         if now - self._started > _HEALTHY_SECONDS:

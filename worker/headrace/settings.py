@@ -15,6 +15,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -92,6 +93,8 @@ def get_settings() -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"setting {name}: {first['msg']}") from None
+    except SettingsError as error:
+        raise ConfigError(f"a HEADRACE_ variable cannot be read: {error}") from None
     except ValueError as error:
         raise ConfigError(f"the configuration {file} cannot be read: {error}") from None
 

@@ -67,3 +67,25 @@ def test_packed_mappings_are_told_from_json() -> None:
 def test_to_json_replaces_arrays_at_any_depth() -> None:
     value = {"a": [np.array([1.5, 2.5], dtype="float32"), (np.int64(3),)], "b": "text"}
     assert codec.to_json(value) == {"a": [[1.5, 2.5], [3]], "b": "text"}
+
+
+@pytest.mark.parametrize(
+    "value", [1, "a", None, {"a": [1, {1: None, 0.5: "b"}, (True, [np.arange(3)])]}, [1.5] * 1000, np.float32(1)]
+)
+def test_what_comes_back_as_it_went_is_let_through(value: Any) -> None:
+    codec.check(value)
+    codec.unpack(codec.pack(value))
+
+
+@pytest.mark.parametrize("value", [{("a",): 1}, [[{b"a": 1}]], [msgpack.ExtType(9, b"")], msgpack.Timestamp(1)])
+def test_what_does_not_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be sent: use"):
+        codec.check(value)
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        codec.check(value)

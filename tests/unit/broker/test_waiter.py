@@ -152,6 +152,7 @@ def test_what_is_no_result_fails_its_own_job_and_no_other(
     bad, good = waiter.futures(["bad", "good"])
     client.set(result_key("bad"), value)
     _store(client, "good", notify="good")
+    client.publish(CHANNEL, "bad")
     assert good.result(timeout=5)["result"] == "good"
     with pytest.raises(HeadraceError, match="result of job bad cannot be read"):
         value_of(bad.result(timeout=5))

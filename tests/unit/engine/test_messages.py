@@ -25,10 +25,10 @@ from headrace.errors import InferenceFailed, InvalidInput
 
 EXAMPLES = [
     Cancel(item_ids=[1, 2**63 - 1]),
-    Ended(stage="load", model="m", seconds=0.25),
+    Ended(stage="load"),
     Loaded(model="m", seconds=1.5, max_batch_size=64, max_batch_tokens=None, batch_time_limit=300.0),
     Outcomes(model="m", seconds=0.0, outcomes=[]),
-    Ready(pid=7),
+    Ready(),
     Shutdown(),
     Started(stage="prepare", model="m", item_ids=[3]),
     Window(model="m", items=[]),
@@ -80,7 +80,7 @@ def test_arrays_travel_in_outcomes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "error"), [(["Nonsense", []], KeyError), (["Ready", []], ValueError), (["Ready", [1, 2]], ValueError)]
+    ("value", "error"), [(["Nonsense", []], KeyError), (["Ended", []], ValueError), (["Ready", [1]], ValueError)]
 )
 def test_what_is_no_message_is_refused(value: list[Any], error: type[Exception]) -> None:
     with pytest.raises(error):

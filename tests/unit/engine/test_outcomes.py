@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
-from headrace.engine.messages import Decoder, Ended, Message, Outcomes, Ready, Started
+from headrace.engine.messages import Cancel, Decoder, Ended, Message, Outcomes, Started
 from headrace.engine.outcomes import Answer, Report
 from headrace.errors import InferenceFailed, InvalidInput
 from headrace.sdk.messages import Outcome
@@ -46,13 +47,22 @@ def _rows(wire: Wire) -> Sequence[Any]:
     return message.outcomes
 
 
+STARTED, ENDED = Started(stage="infer", model="m", item_ids=[1, 2]), Ended(stage="infer")
+
+
 def test_a_stage_is_announced_and_ended(report: Report, wire: Wire) -> None:
-    report.started("infer", "m", [1, 2])
-    report.ended("infer", "m", 0.5)
-    assert wire.messages == [
-        Started(stage="infer", model="m", item_ids=[1, 2]),
-        Ended(stage="infer", model="m", seconds=0.5),
-    ]
+    with report.stage("infer", "m", [1, 2]):
+        assert wire.messages == [STARTED]
+    assert wire.messages == [STARTED, ENDED]
+
+
+@pytest.mark.parametrize(("error", "ended"), [(ValueError, [ENDED]), (MemoryError, [ENDED]), (SystemExit, [])])
+def test_only_what_ends_the_process_leaves_a_stage_open(
+    report: Report, wire: Wire, error: type[BaseException], ended: list[Message]
+) -> None:
+    with pytest.raises(error), report.stage("infer", "m", [1, 2]):
+        raise error
+    assert wire.messages == [STARTED, *ended]
 
 
 def test_outcomes_go_in_one_message_with_their_batchs_time(report: Report, wire: Wire) -> None:
@@ -68,7 +78,20 @@ def test_an_error_goes_with_its_code_and_without_an_output(report: Report, wire:
 
 
 @pytest.mark.parametrize(
-    "output", [object(), {"a": {1, 2}}, "\ud800", 2**64, np.array([object()]), np.array(["a"])], ids=repr
+    "output",
+    [
+        object(),
+        {"a": {1, 2}},
+        "\ud800",
+        2**64,
+        np.array([object()]),
+        np.array(["a"]),
+        {("a", "b"): 0.5},
+        [[{b"key": 1}]],
+        msgpack.ExtType(9, b""),
+        [msgpack.Timestamp(1)],
+    ],
+    ids=repr,
 )
 def test_an_output_that_cannot_be_sent_fails_alone(report: Report, wire: Wire, output: Any) -> None:
     report.answer("m", 0.5, [Answer(1, Outcome(output="a")), Answer(2, Outcome(output=output))])
@@ -93,8 +116,10 @@ def test_a_numpy_scalar_goes_as_the_number_that_it_is(report: Report, wire: Wire
 
 def test_messages_of_many_threads_stay_whole(report: Report, wire: Wire) -> None:
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda number: report.send(Ready(pid=number)), range(200)))
-    assert sorted(message.pid for message in wire.messages if isinstance(message, Ready)) == list(range(200))
+        list(threads.map(lambda number: report.send(Cancel(item_ids=[number])), range(200)))
+    assert sorted(message.item_ids for message in wire.messages if isinstance(message, Cancel)) == [
+        [number] for number in range(200)
+    ]
 
 
 def test_a_worker_that_is_gone_is_no_outcome_that_cannot_be_sent() -> None:

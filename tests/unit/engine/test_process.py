@@ -15,7 +15,7 @@ from tests.utils.processes import is_alive
 from tests.utils.waiting import wait_until
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-READY = Ready(pid=7).encode()
+READY = Ready().encode()
 _BEGIN = """
 import os, signal, socket, sys, time
 engine = socket.socket(fileno=int(sys.argv[1]))
@@ -85,16 +85,16 @@ def test_nothing_has_arrived_yet_and_nobody_waits_for_it(started: list[EnginePro
 def test_a_message_that_arrives_in_pieces_is_one_message(started: list[EngineProcess]) -> None:
     script = f"engine.sendall({READY + READY[:3]!r}); engine.recv(9); engine.sendall({READY[3:]!r}); time.sleep(60)"
     process = _start(script, started)
-    assert _heard(process, 1) == [Ready(pid=7)]
-    process.send(Ready(pid=1))
-    assert _heard(process, 1) == [Ready(pid=7)]
+    assert _heard(process, 1) == [Ready()]
+    process.send(Ready())
+    assert _heard(process, 1) == [Ready()]
 
 
 def test_what_a_dying_engine_has_said_arrives_before_its_end(started: list[EngineProcess]) -> None:
     process = _start(f"engine.sendall({READY * 3!r}); os._exit(0)", started)
     process._running.wait(10)
     heard = process.receive()
-    assert [next(heard) for _ in range(3)] == [Ready(pid=7)] * 3
+    assert [next(heard) for _ in range(3)] == [Ready()] * 3
     with pytest.raises(EOFError):
         next(heard)
 
@@ -117,12 +117,12 @@ def test_a_send_to_an_engine_that_is_gone_says_so(started: list[EngineProcess]) 
     process = _start("os._exit(0)", started)
     process._running.wait(10)
     with pytest.raises(OSError, match="pipe"):
-        process.send(Ready(pid=1))
+        process.send(Ready())
 
 
 def test_an_engine_that_dies_with_something_unread_has_closed_its_end(started: list[EngineProcess]) -> None:
     process = _start("time.sleep(60)", started)
-    process.send(Ready(pid=1))
+    process.send(Ready())
     process.kill()
     process._running.wait(10)
     with pytest.raises(EOFError):
@@ -193,7 +193,7 @@ def test_a_process_that_was_not_started_can_be_closed_and_nothing_else() -> None
     process = Script("")
     process.close()
     process.kill()
-    for use in (lambda: process.pid, process.fileno, lambda: process.send(Ready(pid=1))):
+    for use in (lambda: process.pid, process.fileno, lambda: process.send(Ready())):
         with pytest.raises(RuntimeError, match="was not started"):
             use()
 
@@ -220,7 +220,7 @@ def test_a_real_engine_gets_ready_answers_and_ends_in_order(started: list[Engine
     process.send(Window(model="faulty", items=[(1, {"text": "a"}, {}, None, None)]))
     # Ready, load begun and ended, Loaded, prepare begun and ended, infer begun, Outcomes.
     heard = _heard(process, 8)
-    assert heard[0] == Ready(pid=process.pid)
+    assert heard[0] == Ready()
     (outcomes,) = (each.outcomes for each in heard if isinstance(each, Outcomes))
     assert list(outcomes[0]) == [1, {"text": "a", "pid": process.pid}, None]
     process.close()

@@ -147,7 +147,7 @@ class TestTimeLimits:
 
     def test_a_stage_that_has_ended_is_never_late(self, running: Bench) -> None:
         running.begin("infer", 1)
-        running.hear(Ended(stage="infer", model="m", seconds=0.1))
+        running.hear(Ended(stage="infer"))
         running.clock.now += 10_000
         running.supervisor.tick()
         assert running.engines.last.calls == []
@@ -155,7 +155,7 @@ class TestTimeLimits:
     def test_an_end_that_arrived_in_time_counts_even_if_it_is_read_late(self, running: Bench) -> None:
         running.begin("infer", 1)
         running.clock.now += 10_000
-        running.engines.last.says.append(Ended(stage="infer", model="m", seconds=0.1))
+        running.engines.last.says.append(Ended(stage="infer"))
         running.supervisor.tick()
         assert running.engines.last.calls == []
 

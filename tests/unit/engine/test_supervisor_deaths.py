@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.engine.messages import Loaded, Message, Outcomes, Ready, Started, Window
+from headrace.engine.messages import Ended, Loaded, Message, Outcomes, Ready, Started, Window
+from headrace.engine.work import WorkItem
 from tests.utils.engines import StandInEngine
 from tests.utils.supervised import Bench
 
@@ -82,23 +83,26 @@ def test_a_send_that_finds_the_engine_gone_is_a_death(running: Bench) -> None:
     assert first.calls == ["kill", "reap"]
     running.supervisor.tick()
     running.hear(running.engines.ready())
-    for each in (1, 2):
-        assert running.windows[-1] == [each]
-        running.hear(_outcomes(each))
-    assert running.heard.codes == {1: None, 2: None}
+    assert running.windows == [[1, 2]]
 
 
-def test_an_engine_that_dies_while_it_is_listened_to_is_not_heard_further(
+def test_an_engine_that_is_found_dead_while_it_is_listened_to_is_heard_to_its_end(
     running: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = running.engines.last
-    first.deaf = True
-    # Hearing of an outcome is when a listener hands the next items over.
-    monkeypatch.setattr(running.heard, "on_outcomes", lambda *_: running.submit(2))
-    first.says = [_outcomes(98), _outcomes(99)]
+    first, heard = running.engines.last, []
+
+    def on_outcomes(*outcomes: object) -> None:
+        # Hearing of an outcome is when a listener hands the next items over.
+        heard.append(outcomes)
+        running.submit(len(heard))
+
+    monkeypatch.setattr(running.heard, "on_outcomes", on_outcomes)
+    first.deaf, first.says = True, [_outcomes(98), _outcomes(99)]
     running.supervisor.on_readable()
-    assert first.says == [_outcomes(99)]
-    assert running.supervisor.engine is None
+    assert (len(heard), first.says, running.supervisor.engine) == (2, [], None)
+    running.supervisor.tick()
+    running.hear(running.engines.ready())
+    assert running.windows == [[1, 2]]
 
 
 def test_a_cancelled_suspect_is_answered_and_does_not_run_again(running: Bench) -> None:
@@ -218,7 +222,71 @@ def test_whatever_kills_engines_each_item_has_one_outcome_and_only_the_fatal_one
         bench.submit(*(next(numbers) for _ in range(size)))
     for _ in range(20 * count + 20):
         engine = bench.engines.last
-        bench.hear(*([] if engine.sent else [Ready(pid=engine.pid)]), *_reaction(engine, fatal))
+        bench.hear(*([] if engine.sent else [Ready()]), *_reaction(engine, fatal))
         bench.clock.now += 6
         bench.supervisor.tick()
     assert bench.heard.codes == {each: "engine_died" if each in fatal else None for each in range(count)}
+
+
+def test_an_item_that_no_engine_got_is_not_blamed_for_a_death(running: Bench) -> None:
+    running.engines.last.deaf = True
+    running.submit(1)
+    for deaf in (True, True, True, True, False):
+        running.clock.now += 10
+        running.supervisor.tick()
+        running.engines.last.deaf = deaf
+        running.hear(running.engines.ready())
+    assert running.heard.outcomes == {}
+    assert running.windows == [[1]]
+
+
+def test_a_suspect_that_a_dead_engine_did_not_get_runs_alone_on_the_next(running: Bench) -> None:
+    running.submit(1, 2)
+    running.begin("infer", 1, 2)
+    running.engines.last.dead = True
+    running.supervisor.on_readable()
+    running.clock.now += 10
+    running.supervisor.tick()
+    running.engines.last.deaf = True
+    running.hear(running.engines.ready())
+    running.die()
+    assert running.windows == [[1]]
+    assert running.heard.outcomes == {}
+
+
+def test_what_an_engine_answered_before_a_send_found_it_dead_counts(running: Bench) -> None:
+    running.submit(1)
+    running.engines.last.deaf = True
+    running.engines.last.says += [
+        Started(stage="infer", model="m", item_ids=[1]),
+        Outcomes(model="m", seconds=0.5, outcomes=[(1, "done", None)]),
+        Ended(stage="infer"),
+    ]
+    running.submit(2)
+    assert running.heard.codes == {1: None}
+    running.die()
+    assert running.windows == [[2]]
+
+
+def test_what_was_cancelled_in_a_dead_engine_does_not_run_again(running: Bench) -> None:
+    running.submit(1, 2)
+    running.begin("infer", 1, 2)
+    running.supervisor.cancel([2])
+    running.die()
+    assert running.heard.codes == {2: "revoked"}
+    assert running.windows == [[1]]
+
+
+def test_an_engine_that_was_ended_gets_nothing_more_and_the_next_one_gets_it_all(running: Bench) -> None:
+    running.supervisor.kill()
+    running.submit(1)
+    running.clock.now += 10
+    running.supervisor.tick()
+    running.hear(running.engines.ready())
+    assert running.windows == [[1]]
+
+
+def test_a_window_of_which_nothing_can_be_sent_is_not_sent(running: Bench) -> None:
+    running.supervisor.submit([WorkItem(item_id=1, model="m", input=2**70, params={})])
+    assert running.heard.codes == {1: "invalid_input"}
+    assert running.windows == []

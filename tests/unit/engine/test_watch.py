@@ -51,14 +51,14 @@ def test_the_time_of_a_stage_begins_anew_with_each_batch(watch: Watch, clock: Cl
 def test_what_has_ended_is_neither_overdue_nor_suspect(watch: Watch, clock: Clock) -> None:
     watch.started(_started("infer", 1), limit=5.0)
     watch.started(_started("prepare", 2, 3), limit=50.0)
-    watch.ended(Ended(stage="infer", model="m", seconds=0.1))
+    watch.ended(Ended(stage="infer"))
     assert [running.item_ids for running in watch] == [[2, 3]]
     clock.now += 10.0
     assert watch.overdue() is None
 
 
 def test_an_end_without_a_beginning_is_ignored(watch: Watch) -> None:
-    watch.ended(Ended(stage="load", model="m", seconds=0.1))
+    watch.ended(Ended(stage="load"))
     assert list(watch) == []
 
 

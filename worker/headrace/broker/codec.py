@@ -9,6 +9,11 @@ _ARRAY = 1
 #: Kinds of dtype that travel: bool, (unsigned) integer, float. Security: never object.
 _KINDS = "biuf"
 
+#: Types of a mapping's keys, as JSON has them.
+_KEYS = (str, int, float, type(None))
+#: Types of values that hold no others.
+_PLAIN = {str, int, float, bool, type(None)}
+
 #: First bytes of a msgpack mapping: fixmap, map 16, map 32.
 _MAP_STARTS = {bytes([first]) for first in (*range(0x80, 0x90), 0xDE, 0xDF)}
 
@@ -21,6 +26,34 @@ def pack(value: Any) -> bytes:
     """
     packed: bytes = msgpack.packb(value, default=_encode, use_bin_type=True)
     return packed
+
+
+def check(value: Any) -> None:
+    """Refuse what `pack` would take and `unpack` would not give back.
+
+    Raises:
+        TypeError: If a mapping has a key that JSON has not, or something is msgpack's own.
+        ValueError: If it is nested too deeply.
+    """
+    try:
+        _check(value)
+    except RecursionError:
+        raise ValueError("the value is nested too deeply") from None
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, _KEYS):
+                raise TypeError(f"a key of type {type(key).__name__} cannot be sent: use text")
+            _check(item)
+    elif isinstance(value, list | tuple) and not isinstance(value, msgpack.ExtType):
+        # Performance: a list of a million numbers is looked through in C.
+        if not set(map(type, value)) <= _PLAIN:
+            for item in value:
+                _check(item)
+    elif isinstance(value, msgpack.ExtType | msgpack.Timestamp):
+        raise TypeError(f"a value of type {type(value).__name__} cannot be sent: use JSON values or numeric arrays")
 
 
 def unpack(data: bytes) -> Any:

@@ -58,14 +58,13 @@ class BatchExecutor:
         wanted = [entry for entry in batch if not self._unwanted(model, entry)]
         if not wanted:
             return
-        self._report.started("infer", model, [entry.item_id for entry in wanted])
-        begin = time.monotonic()
-        outcomes = infer_bisecting(plugin, [entry.prepared for entry in wanted])
-        # A clock that did not tick would show a runtime of zero for work that was done.
-        seconds = max(time.monotonic() - begin, 1e-6)
-        answers = [Answer(entry.item_id, outcome) for entry, outcome in zip(wanted, outcomes, strict=True)]
-        self._report.answer(model, seconds, answers)
-        self._report.ended("infer", model, seconds)
+        with self._report.stage("infer", model, [entry.item_id for entry in wanted]):
+            begin = time.monotonic()
+            outcomes = infer_bisecting(plugin, [entry.prepared for entry in wanted])
+            # A clock that did not tick would show a runtime of zero for work that was done.
+            seconds = max(time.monotonic() - begin, 1e-6)
+            answers = [Answer(entry.item_id, outcome) for entry, outcome in zip(wanted, outcomes, strict=True)]
+            self._report.answer(model, seconds, answers)
 
     def _unwanted(self, model: str, entry: Entry) -> bool:
         error: HeadraceError

@@ -39,6 +39,11 @@ class Inbox:
             self._closed = True
             self._changed.notify()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no window waits."""
+        return not self._waiting
+
     def take(self) -> Sequence[Waiting]:
         """Wait for a window; return it with all the prepared ones of its model.
 

@@ -66,8 +66,6 @@ class Shutdown(Message):
 class Ready(Message):
     """The engine can take windows."""
 
-    pid: int
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded(Message):
@@ -96,9 +94,6 @@ class Ended(Message):
     """What `Started` began is over; no suspicion stays."""
 
     stage: Stage
-    model: str
-    #: Seconds that the stage took.
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

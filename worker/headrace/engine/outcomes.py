@@ -1,10 +1,12 @@
 """Report: how the engine's threads tell the worker what happens."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.broker import codec
 from headrace.engine.messages import Ended, Message, Outcomes, Stage, Started, error_to_wire
 from headrace.errors import InferenceFailed
 from headrace.sdk.messages import Outcome
@@ -31,18 +33,26 @@ class Report:
         with self._lock:
             self._write(data)
 
-    def started(self, stage: Stage, model: str, item_ids: list[int]) -> None:
-        """Name the suspects before something that may kill the engine."""
-        self.send(Started(stage=stage, model=model, item_ids=item_ids))
+    @contextmanager
+    def stage(self, stage: Stage, model: str, item_ids: list[int]) -> Iterator[None]:
+        """Name the suspects before something that may kill the engine, and clear them after it.
 
-    def ended(self, stage: Stage, model: str, seconds: float) -> None:
-        """Clear the suspects again."""
-        self.send(Ended(stage=stage, model=model, seconds=seconds))
+        What ends the process (SystemExit, say) leaves them suspects.
+        """
+        self.send(Started(stage=stage, model=model, item_ids=item_ids))
+        try:
+            yield
+        except Exception:
+            self.send(Ended(stage=stage))
+            raise
+        self.send(Ended(stage=stage))
 
     def answer(self, model: str, seconds: float, answers: Sequence[Answer]) -> None:
         """Send outcomes; one that can't be encoded becomes an error of its own item."""
         rows = [_row(answer) for answer in answers]
         try:
+            for _, output, _ in rows:
+                codec.check(output)
             self.send(Outcomes(model=model, seconds=seconds, outcomes=rows))
         except (TypeError, ValueError, OverflowError):
             checked = [_encodable(row) for row in rows]
@@ -61,6 +71,7 @@ def _row(answer: Answer) -> _Row:
 
 def _encodable(row: _Row) -> _Row:
     try:
+        codec.check(row[1])
         Outcomes(model="", seconds=0.0, outcomes=[row]).encode()
     except (TypeError, ValueError, OverflowError) as error:
         return row[0], None, InferenceFailed(f"the plugin's output cannot be sent: {error}").to_wire()

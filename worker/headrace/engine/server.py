@@ -42,7 +42,7 @@ class EngineServer:
     def serve(self) -> None:
         """Run windows until the worker says Shutdown."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
-        self._report.send(Ready(pid=os.getpid()))
+        self._report.send(Ready())
         while turn := self._inbox.take():
             self._run(turn)
         self._preparing.shutdown(cancel_futures=True)
@@ -58,6 +58,9 @@ class EngineServer:
         else:
             self._run_on(plugin, turn, item_ids)
         self._cancelled.difference_update(item_ids)
+        if self._inbox.idle:
+            # Cancelled after their turn: nothing that waits is among them.
+            self._cancelled.clear()
 
     def _run_on(self, plugin: ModelPluginInterface, turn: Sequence[Waiting], item_ids: list[int]) -> None:
         model = turn[0].window.model
@@ -78,11 +81,8 @@ class EngineServer:
         if model in self._manager.resident():
             return self._manager.load(model)
         begin = time.monotonic()
-        self._report.started("load", model, item_ids)
-        try:
+        with self._report.stage("load", model, item_ids):
             plugin = self._manager.load(model)
-        finally:
-            self._report.ended("load", model, time.monotonic() - begin)
         self._report.send(_loaded(model, plugin, time.monotonic() - begin))
         return plugin
 
@@ -90,11 +90,8 @@ class EngineServer:
         return self._preparing.submit(self._prepare_reporting, plugin, window)
 
     def _prepare_reporting(self, plugin: ModelPluginInterface, window: Window) -> list[Entry]:
-        begin = time.monotonic()
-        self._report.started("prepare", window.model, [item[0] for item in window.items])
-        entries = prepare_window(plugin, window)
-        self._report.ended("prepare", window.model, time.monotonic() - begin)
-        return entries
+        with self._report.stage("prepare", window.model, [item[0] for item in window.items]):
+            return prepare_window(plugin, window)
 
     def _receive(self) -> None:
         try:

@@ -24,8 +24,12 @@ class EngineSlot:
         self.engine: EngineProcess | None = None
         #: Whether it has said that it takes windows.
         self.ready = False
-        #: Engines started after the first one.
-        self.restarts = -1
+        self._starts = 0
+
+    @property
+    def restarts(self) -> int:
+        """Engines started after the first one."""
+        return max(0, self._starts - 1)
 
     @property
     def pid(self) -> int | None:
@@ -38,7 +42,7 @@ class EngineSlot:
         engine.start()
         self.engine, self.ready = engine, False
         self._spawned_at = self._clock()
-        self.restarts += 1
+        self._starts += 1
         return engine
 
     def postpone(self) -> None:
@@ -59,6 +63,10 @@ class EngineSlot:
         self.engine = None
         self._restart_at = self._clock() + self._backoff.next_delay()
         return was_ready
+
+    def vacate(self) -> None:
+        """The engine is ended on purpose: none is planned."""
+        self.engine, self.ready = None, False
 
     def prove(self) -> None:
         """The engine has answered something: its next death is a first one."""

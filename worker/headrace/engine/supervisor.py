@@ -1,5 +1,6 @@
 """EngineSupervisor: keeps an engine alive and answers every item, whatever dies."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -41,6 +42,8 @@ class EngineSupervisor:
         self._items: dict[int, WorkItem] = {}
         self._unsent: list[int] = []
         self._sent: set[int] = set()
+        #: Items that the engine has and that nobody wants any more.
+        self._cancelled: set[int] = set()
         self._isolating = False
         #: Limits of the models that this engine has loaded.
         self.loaded: dict[str, messages.Loaded] = {}
@@ -82,6 +85,7 @@ class EngineSupervisor:
         """Answer waiting items with JobRevoked; those in the engine are skipped if not begun."""
         known = [item_id for item_id in item_ids if item_id in self._items]
         sent = [item_id for item_id in known if item_id in self._sent]
+        self._cancelled.update(sent)
         if sent:
             self._send(messages.Cancel(item_ids=sent))
         self._judge.suspects.drop(known)
@@ -116,14 +120,14 @@ class EngineSupervisor:
         """End the engine in order."""
         if self._slot.engine:
             self._slot.engine.close()
-            self._slot.engine = None
+            self._slot.vacate()
 
     def kill(self) -> None:
         """End the engine at once."""
         if self._slot.engine:
             self._slot.engine.kill()
             self._slot.engine.reap()
-            self._slot.engine = None
+            self._slot.vacate()
 
     # -- to the engine
 
@@ -135,19 +139,24 @@ class EngineSupervisor:
         self._isolating = bool(self._judge.suspects)
         if self._isolating:
             if not self._sent:
-                self._send_items(self._judge.suspects.take())
+                self._judge.suspects.give_back(self._send_items(self._judge.suspects.take()))
             return
         unsent, self._unsent = self._unsent, []
-        self._send_items(unsent)
+        if left := self._send_items(unsent):
+            self._unsent = sorted({*left, *self._unsent})
 
-    def _send_items(self, item_ids: Sequence[int]) -> None:
-        live = [self._items[item_id] for item_id in item_ids if item_id in self._items]
-        self._sent.update(item.item_id for item in live)
-        for model in dict.fromkeys(item.model for item in live):
-            rows, unsendable = window_rows([item for item in live if item.model == model])
+    def _send_items(self, item_ids: Sequence[int]) -> list[int]:
+        """Send items; return those that were not, since the engine turned out to be dead."""
+        left = [self._items[item_id] for item_id in item_ids if item_id in self._items]
+        while left:
+            model = left[0].model
+            rows, unsendable = window_rows([item for item in left if item.model == model])
             self._fail(unsendable, InvalidInput("the input has a number, text or depth that no engine can be sent"))
-            if not self._send(messages.Window(model=model, items=rows)):
-                return
+            if rows and not self._send(messages.Window(model=model, items=rows)):
+                break
+            self._sent.update(row[0] for row in rows)
+            left = [item for item in left if item.model != model]
+        return [item.item_id for item in left]
 
     def _send(self, message: messages.Message) -> bool:
         if self._slot.engine is None:
@@ -188,6 +197,7 @@ class EngineSupervisor:
 
     def _forget(self, item_id: int) -> bool:
         self._sent.discard(item_id)
+        self._cancelled.discard(item_id)
         self._judge.suspects.forget(item_id)
         return self._items.pop(item_id, None) is not None
 
@@ -209,11 +219,13 @@ class EngineSupervisor:
         if engine is None:
             return
         was_ready = self._slot.empty()
+        self._hear_out(engine)
         self._listener.on_disconnected(engine)
         how = engine.reap()
         running = list(self._watch)
         logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running))
         self._watch.clear()
+        self._fail(self._cancelled, JobRevoked("the job was revoked while it ran"))
         death = Death(how=how, running=running, overdue=overdue, was_ready=was_ready, sent=self._sent)
         verdict = self._judge.judge(death, self._items)
         for item_ids, error in verdict.failed:
@@ -221,6 +233,13 @@ class EngineSupervisor:
         self._unsent = [*sorted(self._sent - verdict.suspects), *self._unsent]
         self._sent.clear()
         self._isolating = False
+
+    def _hear_out(self, engine: EngineProcess) -> None:
+        """Take what the engine has said before it died."""
+        with contextlib.suppress(EOFError):
+            for message in engine.receive():
+                if not isinstance(message, messages.Ready):
+                    self._handle(message)
 
     def _fail(self, item_ids: Iterable[int], error: HeadraceError) -> None:
         for item_id in list(item_ids):

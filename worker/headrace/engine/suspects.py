@@ -4,7 +4,7 @@ A group that killed an engine is halved until the death stands alone on its item
 item is guilty once the engine died twice while it ran nothing else: the first time may
 have been the kernel's memory killer or an operator.
 
-For one guilty item among n this takes at most log2(n) + 2 deaths: one of the whole
+For one guilty item among n this takes at most ceil(log2(n)) + 2 deaths: one of the whole
 batch, one for each halving, one more alone.
 """
 
@@ -47,6 +47,11 @@ class Suspects:
     def take(self) -> list[int]:
         """The next group to run with nothing else in the engine; empty if there is none."""
         return self._groups.pop() if self._groups else []
+
+    def give_back(self, group: list[int]) -> None:
+        """The group could not be run: it is the next one again."""
+        if group:
+            self._groups.append(group)
 
     def forget(self, item_id: int) -> None:
         """The item has an outcome: nothing is held against it any more."""
