@@ -66,7 +66,7 @@ def test_a_killed_worker_takes_its_engine_along_and_is_replaced(client: Client, 
         engine, worker = _engine_pid(launcher), launcher.workers[0].pid
         assert worker is not None
         # Busy in a batch: the engine must not have to finish it.
-        client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 60})
+        client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 6})
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: not is_alive(engine), timeout=2.0)
         assert client.submit("faulty", {"text": "after"}).result(timeout=30)["text"] == "after"
@@ -113,7 +113,7 @@ def test_a_lost_connection_costs_no_job(client: Client, cluster: Cluster) -> Non
         )
         jobs[0].result(timeout=20)
         for connection in client.redis.client_list():
-            if "brpop" in connection["cmd"]:
+            if "blmove" in connection["cmd"]:
                 client.redis.client_kill(connection["addr"])
         assert [job.result(timeout=60)["text"] for job in jobs] == [str(each) for each in range(100)]
 
@@ -121,9 +121,9 @@ def test_a_lost_connection_costs_no_job(client: Client, cluster: Cluster) -> Non
 def test_a_result_that_a_full_redis_refuses_is_stored_once_there_is_room(client: Client, cluster: Cluster) -> None:
     with cluster.workers("faulty"):
         client.submit("faulty", {"text": "load"}).result(timeout=20)
-        job = client.submit("faulty", {"text": "kept", "do": "sleep", "seconds": 1.0})
+        job = client.submit("faulty", {"text": "kept", "do": "sleep", "seconds": 2.0})
         wait_until(lambda: any((client.app.control.inspect(timeout=0.5).active() or {}).values()))
-        client.redis.config_set("maxmemory", "1mb")
+        client.redis.config_set("maxmemory", "1")
         with pytest.raises(ResultTimeout):
             job.result(timeout=3)
         client.redis.config_set("maxmemory", "0")

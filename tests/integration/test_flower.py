@@ -34,7 +34,8 @@ def test_each_of_a_thousand_jobs_has_its_own_task_with_state_and_runtime(
         # Flower shows what it has heard, and it hears only from now on.
         wait_until(lambda: _get(f"{options.url}/api/workers?refresh=1"), timeout=30)
         busy = client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.0})
-        revoked = client.submit("faulty", {"text": "never"})
+        ran = tmp_path / "ran"
+        revoked = client.submit("faulty", {"text": "never", "do": "retry", "path": str(ran)})
         revoked.cancel()
         failed = client.submit("faulty", {"text": "x", "do": "raise"})
         jobs = client.submit_many("faulty", [{"text": str(each)} for each in range(SINGLE_JOBS)])
@@ -54,7 +55,7 @@ def test_each_of_a_thousand_jobs_has_its_own_task_with_state_and_runtime(
         assert tasks[failed.id]["state"] == "FAILURE"
         assert "ValueError" in tasks[failed.id]["traceback"]
         assert tasks[revoked.id]["state"] == "REVOKED"
-        assert tasks[revoked.id]["started"] is None
+        assert not ran.exists()
         (worker,) = _get(f"{options.url}/api/workers?refresh=1").values()
         assert worker["stats"]["headrace_device"] == "cpu:0"
         assert worker["stats"]["headrace_free_bytes"] > 0

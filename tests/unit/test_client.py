@@ -61,11 +61,10 @@ def _rows(message: Message) -> list[dict[str, Any]]:
     return [{"ok": True, "output": each["text"].upper(), "batch_size": len(inputs)} for each in inputs]
 
 
-def _work(client: Client) -> bool:
-    """Answer the next chunk as a worker would; no worker has died."""
+def _work(client: Client) -> None:
+    """Answer the next chunk as a worker would."""
     message = take(client.redis, QUEUE)
     answer(client.app, message, _rows(message))
-    return False
 
 
 def _results(client: Client) -> list[Any]:
@@ -205,22 +204,6 @@ def test_a_mapping_that_is_left_early_takes_back_what_waits_and_drops_what_runs(
     items.close()
     assert waiting(client.redis, QUEUE) == []
     assert _results(client) == []
-
-
-def test_what_a_dead_worker_had_claimed_is_sent_anew(client: Client) -> None:
-    claimed: list[str] = []
-
-    def die_then_work() -> bool:
-        if claimed:
-            return _work(client)
-        claimed.append(channel.basic_get(QUEUE).headers["id"])
-        return True
-
-    with client.app.connection_for_read() as connection:
-        channel = connection.default_channel
-        items = list(client.map("mill", [GOOD], on_wait=die_then_work))
-    assert [item.output for item in items] == ["GRAIN"]
-    assert (client.redis.hlen("unacked"), waiting(client.redis, QUEUE)) == (0, [])
 
 
 def test_closing_frees_the_connections_that_wait_for_results(client: Client, url: str, settings: Settings) -> None:

@@ -17,10 +17,9 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 class Queue:
     """Answers every job with its inputs: at once, or the oldest one when the mapper waits."""
 
-    def __init__(self, *, busy: bool = False, lost: bool = False) -> None:
+    def __init__(self, *, busy: bool = False) -> None:
         self._busy = busy
-        self._lost = lost
-        self.recalled: list[str] = []
+        self.interrupted = False
         self._waiting: list[tuple[Future[Meta], list[Any]]] = []
         self.sent: dict[str, list[Any]] = {}
         self.discarded: list[str] = []
@@ -34,25 +33,15 @@ class Queue:
             cancel=self.cancelled.extend,
             read=lambda source: source,
             on_wait=self._answer_oldest,
-            recall=self._recall,
         )
 
-    def _recall(self, job_ids: Sequence[str]) -> None:
-        """As workers do: a job that one of them has claimed again is answered, as revoked."""
-        self.recalled += job_ids
-        for future, _ in self._waiting:
-            future.set_result({"status": "REVOKED", "result": None})
-        self._waiting.clear()
-
-    def _answer_oldest(self) -> bool:
+    def _answer_oldest(self) -> None:
         self._answer(*self._waiting.pop(0))
-        lost, self._lost = self._lost, False
-        return lost
 
-    def send(self, values: list[Any]) -> str:
-        job_id = f"job-{len(self.sent)}"
+    def send(self, job_id: str, values: list[Any]) -> None:
         self.sent[job_id] = values
-        return job_id
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
         return [self._future(job_id) for job_id in job_ids]
@@ -82,8 +71,16 @@ def test_a_mapping_that_is_left_early_cancels_what_is_in_flight() -> None:
     items = queue.mapper().run(range(100), chunk_size=2, max_chunks=3, ordered=True)
     next(items)
     items.close()
-    assert list(queue.sent) == ["job-0", "job-1", "job-2"]
-    assert queue.cancelled == ["job-1", "job-2"]
+    assert len(queue.sent) == 3
+    assert queue.cancelled == list(queue.sent)[1:]
+
+
+def test_a_job_during_whose_sending_the_mapping_is_interrupted_is_cancelled_too() -> None:
+    queue = Queue()
+    queue.interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        list(queue.mapper().run(range(4), chunk_size=2, max_chunks=3, ordered=True))
+    assert queue.cancelled == list(queue.sent) != []
 
 
 def test_an_error_while_reading_cancels_what_is_in_flight() -> None:
@@ -94,7 +91,7 @@ def test_an_error_while_reading_cancels_what_is_in_flight() -> None:
     queue = Queue(busy=True)
     with pytest.raises(OSError, match="the disk is gone"):
         list(queue.mapper().run(broken(), chunk_size=2, max_chunks=10, ordered=True))
-    assert queue.cancelled == ["job-0", "job-1"]
+    assert queue.cancelled == list(queue.sent)[:2]
 
 
 def test_a_slow_source_gets_its_items_as_soon_as_they_are_answered() -> None:
@@ -109,11 +106,3 @@ def test_a_slow_source_gets_its_items_as_soon_as_they_are_answered() -> None:
     items = Queue().mapper().run(slow(), chunk_size=2, max_chunks=32, ordered=True)
     assert next(items).output == 1
     assert read == 2
-
-
-def test_jobs_in_flight_are_sent_anew_when_a_worker_died() -> None:
-    queue = Queue(busy=True, lost=True)
-    items = list(queue.mapper().run(range(4), chunk_size=2, max_chunks=2, ordered=True))
-    assert [item.output for item in items] == list(range(4))
-    assert queue.recalled == ["job-1"]
-    assert queue.sent["job-2"] == queue.sent["job-1"]

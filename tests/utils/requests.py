@@ -1,13 +1,17 @@
 """Celery requests as a worker makes them: claimed from a real queue, acknowledged there, traced by Celery."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import redis
 from celery import Celery
 from celery.worker.request import Request, create_request_cls
+from kombu import Connection
 
 from headrace.broker.app import INFER
+from headrace.broker.claims import Claims
+from headrace.broker.transport import leased_transport
 from headrace.consumer.job import Job
 from headrace.consumer.parse import parse_job
 from headrace.sdk.messages import Outcome
@@ -38,12 +42,20 @@ class Desk:
         self.app = app
         self.redis = client
         self.events = Events()
-        self._connection = app.connection_for_read()
+        self.claims = Claims(client, lease_seconds=60.0)
+        self.claims.begin()
+        app.headrace_claims = self.claims
+        self._connection = self.connection(lambda _: 0)
         self._channel = self._connection.default_channel
 
+    def connection(self, room: Callable[[str], int]) -> Connection:
+        """A connection as a worker's consumer has it."""
+        connection = Connection(self.app.conf.broker_url)
+        connection.transport_cls = leased_transport(self.claims, room)
+        return connection
+
     def close(self) -> None:
-        """Give the connection back, and forget what was claimed."""
-        self._channel.qos.restore_at_shutdown = False
+        """Give the connection back."""
         self._connection.release()
 
     def send(self, *args: Any, model: str = "m", **options: Any) -> str:
@@ -99,7 +111,8 @@ class Desk:
     @property
     def unacked(self) -> int:
         """Messages that were claimed and not acknowledged."""
-        return int(self.redis.hlen("unacked"))
+        self.claims.flush()
+        return int(self.redis.hlen(f"headrace:claims:{self.claims.incarnation}"))
 
 
 def answer(job: Job, *outcomes: Outcome) -> Job:

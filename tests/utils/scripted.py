@@ -99,7 +99,7 @@ class PoolWorker:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.hub: Any = Hub()  # type: ignore[no-untyped-call]  # kombu has no types
+        self.hub: Any = Hub()
         self.engines: list[ScriptedEngine] = []
         self.requests: list[Request] = []
         self.pool = BatchPool(app=desk.app)
@@ -127,6 +127,7 @@ class PoolWorker:
         """Claim what waits in Redis; the request is kept, as Celery keeps it until it is acknowledged."""
         request = self.desk.claim(self.pool, model)
         request.execute_using_pool(self.pool)
+        self.pool._feed()
         self.requests.append(request)
         return request
 

@@ -16,7 +16,7 @@ from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
 from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
-from headrace.broker.withdraw import put_back, withdraw
+from headrace.broker.withdraw import withdraw
 from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError, InvalidInput
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
@@ -155,7 +155,7 @@ class Client:
         max_chunks: int = 32,
         ordered: bool = True,
         read: Callable[[Any], Any] = lambda value: value,
-        on_wait: Callable[[], bool] = lambda: False,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> Generator[MapItem]:
         """Run a model over any number of inputs with bounded memory.
 
@@ -171,8 +171,7 @@ class Client:
             ordered: Yield in the order of the inputs rather than as they complete.
             read: Takes the model's input out of an element of `inputs`; may raise a
                 HeadraceError to refuse the element.
-            on_wait: Called about once a second while nothing arrives; may raise. Returns
-                whether a worker has died: the jobs in flight are then queued anew.
+            on_wait: Called about once a second while nothing arrives; may raise.
 
         Raises:
             UnknownModel: If neither workers nor this machine know the model.
@@ -183,11 +182,10 @@ class Client:
         check = self._check_of(model)
         check.check_params(params or {})
         mapper = Mapper(
-            send=lambda values: self._sender.send(model, values, params=params),
+            send=lambda job_id, values: self._sender.send(model, values, params=params, job_id=job_id),
             futures=self.futures,
             discard=self._discard,
             cancel=lambda job_ids: self._abandon(model, job_ids),
-            recall=lambda job_ids: self._recall(model, job_ids),
             read=lambda source: check.checked(read(source)),
             on_wait=self._waiter.patiently(on_wait),
         )
@@ -207,12 +205,6 @@ class Client:
         """Cancel jobs; see `PendingResult.cancel`."""
         with broker_errors(self.url):
             self.app.control.revoke(list(job_ids), terminate=True)
-
-    def _recall(self, model: str, job_ids: Sequence[str]) -> None:
-        """Take jobs back, also those that a dead worker had claimed."""
-        with broker_errors(self.url):
-            put_back(self.app, job_ids)
-        self._abandon(model, job_ids)
 
     def _discard(self, job_ids: Sequence[str]) -> None:
         with broker_errors(self.url):

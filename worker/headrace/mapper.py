@@ -1,10 +1,11 @@
 """Mapper: many inputs through few chunks at a time."""
 
 import itertools
+import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.broker.results import value_of
@@ -48,33 +49,35 @@ class Chunk:
 class Mapper:
     """Keeps a bounded number of chunks in flight. All it needs is passed in."""
 
-    send: Callable[[list[Any]], str]
+    #: Sends values as the job of an id.
+    send: Callable[[str, list[Any]], object]
     futures: Callable[[Sequence[str]], list[Future[Meta]]]
     discard: Callable[[Sequence[str]], None]
     #: Called with the jobs in flight when the mapping ends early.
     cancel: Callable[[Sequence[str]], None]
     #: Takes the model's input out of an element; raises HeadraceError to refuse it.
     read: Callable[[Any], Any]
-    #: Whether a worker has died since it was asked last; asked while nothing arrives.
-    on_wait: Callable[[], bool]
-    #: Called with the jobs in flight when a worker has died, before they are sent anew.
-    recall: Callable[[Sequence[str]], None]
+    #: Called about once a second while nothing arrives; may raise.
+    on_wait: Callable[[], None]
 
     def run(self, inputs: Iterable[Any], *, chunk_size: int, max_chunks: int, ordered: bool) -> Generator[MapItem]:
         """Yield one item per input."""
         groups = _grouped(inputs, chunk_size)
         flying: deque[Chunk] = deque()
+        unread: dict[str, None] = {}
         try:
             for group in groups:
-                flying.append(self._start(group))
-                yield from self._land(flying, ordered=ordered, most=max_chunks - 1)
-            yield from self._land(flying, ordered=ordered, most=0)
+                flying.append(self._start(group, unread))
+                for landed in self._landed(flying, ordered=ordered, most=max_chunks - 1):
+                    yield from self._read(landed, unread)
+            for landed in self._landed(flying, ordered=ordered, most=0):
+                yield from self._read(landed, unread)
         finally:
             # Left early, by an error or by the caller: nobody will read these.
-            if unread := [chunk.job_id for chunk in flying if chunk.job_id is not None]:
-                self.cancel(unread)
+            if unread:
+                self.cancel(list(unread))
 
-    def _start(self, group: Sequence[tuple[int, Any]]) -> Chunk:
+    def _start(self, group: Sequence[tuple[int, Any]], unread: dict[str, None]) -> Chunk:
         sent, values, refused = [], [], []
         for index, source in group:
             try:
@@ -85,37 +88,34 @@ class Mapper:
                 sent.append((index, source))
         if not values:
             return Chunk(job_id=None, future=None, sent=sent, refused=refused)
-        job_id = self.send(values)
+        job_id = str(uuid.uuid4())
+        # Hazard: Ctrl-C may come while it is sent, and it must be cancelled then.
+        unread[job_id] = None
+        self.send(job_id, values)
         return Chunk(job_id=job_id, future=self.futures([job_id])[0], sent=sent, refused=refused)
 
-    def _land(self, flying: deque[Chunk], *, ordered: bool, most: int) -> Iterator[MapItem]:
-        """Yield what is there; wait only while more than `most` chunks fly."""
+    def _landed(self, flying: deque[Chunk], *, ordered: bool, most: int) -> Iterator[Chunk]:
+        """Take out what is there; wait only while more than `most` chunks fly."""
         while flying:
             candidates = list(flying)[: 1 if ordered else None]
             landed = next((chunk for chunk in candidates if chunk.landed), None)
             if landed is not None:
                 flying.remove(landed)
-                yield from sorted(self._items(landed), key=lambda item: item.index)
+                yield landed
             elif len(flying) <= most:
                 return
             else:
-                self._wait(candidates, flying)
+                self._wait(candidates)
 
-    def _wait(self, chunks: Sequence[Chunk], flying: deque[Chunk]) -> None:
+    def _read(self, chunk: Chunk, unread: dict[str, None]) -> Iterator[MapItem]:
+        if chunk.job_id is not None:
+            unread.pop(chunk.job_id)
+        yield from sorted(self._items(chunk), key=lambda item: item.index)
+
+    def _wait(self, chunks: Sequence[Chunk]) -> None:
         futures = [chunk.future for chunk in chunks if chunk.future is not None]
-        if wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
-            return
-        if self.on_wait():
-            self._send_anew(flying)
-
-    def _send_anew(self, flying: deque[Chunk]) -> None:
-        """Replace the jobs in flight: what the dead worker had claimed may be lost."""
-        # Hazard: a job that is recalled lands too, as revoked, so what is lost is noted first.
-        lost = [(position, chunk) for position, chunk in enumerate(flying) if not chunk.landed]
-        self.recall([chunk.job_id for _, chunk in lost if chunk.job_id is not None])
-        for position, chunk in lost:
-            again = self._start(chunk.sent)
-            flying[position] = replace(again, refused=chunk.refused + again.refused)
+        if not wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
+            self.on_wait()
 
     def _items(self, chunk: Chunk) -> Iterator[MapItem]:
         yield from chunk.refused

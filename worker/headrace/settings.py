@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     max_queue_delay_ms: float = Field(default=10.0, ge=0)
     #: Seconds that loading a model may take before its engine is killed.
     load_time_limit: float = Field(default=600.0, gt=0)
+    #: Seconds without a sign of life after which a worker's jobs go to another one.
+    lease_seconds: float = Field(default=5.0, ge=1)
     #: Seconds until an unreachable Redis is reported.
     connect_timeout: float = Field(default=3.0, gt=0)
 

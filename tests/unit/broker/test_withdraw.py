@@ -1,13 +1,12 @@
-"""Taking jobs back: from their queue, and from the notes of a worker that died."""
+"""Taking jobs back that no worker has claimed."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
 
-from headrace.broker.withdraw import put_back, withdraw
+from headrace.broker.withdraw import withdraw
 from tests.utils.jobs import waiting
 
 QUEUE = "infer.mill"
@@ -16,13 +15,6 @@ QUEUE = "infer.mill"
 def _send(app: Celery, *job_ids: str) -> None:
     for job_id in job_ids:
         app.send_task(QUEUE, args=[{"text": job_id}], task_id=job_id)
-
-
-@pytest.fixture
-def dead_worker(app: Celery) -> Iterator[Any]:
-    """A channel that claims messages and never acknowledges them."""
-    with app.connection_for_read() as connection:
-        yield connection.default_channel
 
 
 def _ids(client: redis.Redis) -> list[str]:
@@ -71,30 +63,3 @@ class _Rival(redis.Redis):
 def test_a_job_that_a_worker_claims_meanwhile_is_not_reported(client: redis.Redis, app: Celery) -> None:
     _send(app, "job-1")
     assert withdraw(_Rival(connection_pool=client.connection_pool), QUEUE, ["job-1"]) == []
-
-
-def test_claimed_jobs_are_put_back_and_no_others(client: redis.Redis, app: Celery, dead_worker: Any) -> None:
-    _send(app, "job-1", "job-2", "job-3")
-    for _ in range(3):
-        dead_worker.basic_get(QUEUE)
-    put_back(app, ["job-3", "job-1", "job-4"])
-    assert sorted(_ids(client)) == ["job-1", "job-3"]
-    assert client.hlen("unacked") == client.zcard("unacked_index") == 1
-
-
-def test_a_job_that_was_put_back_is_whole(client: redis.Redis, app: Celery, dead_worker: Any) -> None:
-    _send(app, "job-1")
-    (before,) = waiting(client, QUEUE)
-    dead_worker.basic_get(QUEUE)
-    put_back(app, ["job-1"])
-    (after,) = waiting(client, QUEUE)
-    assert (after.args, after.kwargs) == (before.args, before.kwargs)
-    assert after.headers == before.headers | {"redelivered": True}
-
-
-def test_what_was_put_back_can_be_withdrawn_from_any_queue(client: redis.Redis, app: Celery, dead_worker: Any) -> None:
-    _send(app, "job-1")
-    dead_worker.basic_get(QUEUE)
-    client.lpush(QUEUE, *[b"of others"] * 5000)
-    put_back(app, ["job-1"])
-    assert withdraw(client, QUEUE, ["job-1"]) == ["job-1"]

@@ -187,7 +187,6 @@ class TestWorkers:
         workers = Workers(served, FAULTY, tmp_path / "log")
         workers.ensure()
         assert workers._own is None
-        assert not workers.lost()
         workers.note_progress()
         workers.close()
 
@@ -196,12 +195,6 @@ class TestWorkers:
         workers, own = Workers(client, FAULTY, tmp_path / "log"), Dying()
         workers._own = own
         return workers, own
-
-    def test_a_death_is_told_once(self, own: tuple[Workers, "Dying"]) -> None:
-        workers, launcher = own
-        assert not workers.lost()
-        launcher.deaths += 1
-        assert [workers.lost(), workers.lost()] == [True, False]
 
     def test_workers_that_keep_dying_without_an_item_end_the_run(self, own: tuple[Workers, "Dying"]) -> None:
         workers, launcher = own

@@ -3,11 +3,9 @@
 import os
 import signal
 import threading
-from typing import Any
 
 import pytest
 from celery.worker import state
-from celery.worker.request import Request
 from kombu.asynchronous import Hub
 
 from headrace.broker.app import make_app
@@ -67,29 +65,28 @@ class TestRevoke:
 
 
 class TestLostConnection:
-    def test_what_has_not_started_is_dropped_and_runs_when_it_comes_again(self, busy: PoolWorker) -> None:
-        message = busy.desk.send("a")
+    def test_what_has_not_started_goes_back_to_its_queue(self, busy: PoolWorker) -> None:
+        job_id = busy.desk.send("a")
         busy.claim()
         busy.pool.flush()
         assert busy.pool._lane("m").waiting == 0
-        _send_again(busy, message, "a")
+        assert busy.desk.claims.keep_only(busy.pool.claimed_tags()) == 1
+        assert busy.desk.message().headers["id"] == job_id
         busy.answer()
-        assert busy.engine.inputs[-1:] == ["a"]
-        assert busy.engine.inputs.count("a") == 1
+        assert "a" not in busy.engine.inputs
 
-    def test_what_the_engine_has_is_not_run_twice_when_it_comes_again(self, worker: PoolWorker) -> None:
-        first = worker.take("a")
+    def test_what_the_engine_has_stays_claimed_and_is_settled_once(self, worker: PoolWorker) -> None:
+        running = worker.take("a")
         worker.pool.flush()
-        again = _send_again(worker, first.id, "a")
-        assert worker.engine.inputs == ["a"]
+        assert worker.desk.claims.keep_only(worker.pool.claimed_tags()) == 0
+        assert worker.desk.unacked == 1
         worker.answer()
-        assert worker.status(first) == "SUCCESS"
-        assert again.acknowledged
-        assert not first.acknowledged
+        assert worker.status(running) == "SUCCESS"
+        assert worker.desk.unacked == 0
 
     def test_a_new_loop_watches_the_engine(self, worker: PoolWorker) -> None:
         worker.hub.close()
-        worker.hub = Hub()  # type: ignore[no-untyped-call]  # kombu has no types
+        worker.hub = Hub()
         worker.pool.register_with_event_loop(worker.hub)
         assert list(worker.hub.readers) == [worker.engine.fileno()]
 
@@ -106,9 +103,28 @@ class TestLostConnection:
         assert worker.pool.supervisor.restarts == 1
 
 
-def _send_again(worker: PoolWorker, job_id: str, *args: Any) -> Request:
-    worker.desk.send(*args, task_id=job_id)
-    return worker.claim()
+class TestLostLease:
+    def test_all_that_was_claimed_is_dropped_and_new_jobs_are_taken(self, busy: PoolWorker) -> None:
+        running, waiting = busy.requests[0], busy.take("a")
+        busy.desk.redis.delete(f"headrace:lease:{busy.desk.claims.incarnation}")
+        assert not busy.desk.claims.renew()
+        busy.pool._tick()
+        assert set(busy.engine.cancelled) == set(busy.pool._jobs)
+        assert busy.pool._lane("m").waiting == 0
+        busy.answer()
+        assert (busy.status(running), busy.status(waiting)) == ("PENDING", "PENDING")
+        assert busy.pool._jobs == {}
+        after = busy.take("b")
+        busy.answer()
+        assert busy.status(after) == "SUCCESS"
+
+    def test_a_countdown_that_ends_after_it_is_somebody_elses(self, worker: PoolWorker) -> None:
+        worker.desk.send("a")
+        request = worker.desk.claim(worker.pool)
+        worker.desk.claims.begin()
+        request.execute_using_pool(worker.pool)
+        worker.pool._feed()
+        assert worker.engine.inputs == []
 
 
 class TestShutdown:
@@ -120,14 +136,24 @@ class TestShutdown:
         assert (running.acknowledged, waiting.acknowledged) == (True, False)
         assert busy.pool.supervisor.engine is None
 
+    def test_a_warm_one_answers_what_was_revoked_while_it_waited(self, busy: PoolWorker) -> None:
+        revoked, waiting = busy.take("a"), busy.take("b")
+        state.revoked.add(revoked.id)
+        busy.hub.call_soon(busy.engine.answer)
+        busy.pool.stop()
+        assert (busy.status(revoked), busy.status(waiting)) == ("REVOKED", "PENDING")
+        busy.desk.claims.keep_only([])
+        assert busy.desk.message().headers["id"] == waiting.id
+        assert busy.desk.redis.llen("infer.m") == 0
+
     def test_nothing_is_left_that_would_end_the_process_later(self, worker: PoolWorker) -> None:
         worker.pool.stop()
         wait_until(lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()))
 
     def test_nothing_is_claimed_once_it_has_begun(self, worker: PoolWorker) -> None:
         worker.pool.close()
-        assert not worker.pool.has_room("infer.m")
-        assert not worker.pool.has_room("infer.never_seen")
+        assert worker.pool.room("infer.m") == 0
+        assert worker.pool.room("infer.never_seen") == 0
 
     def test_a_warm_one_without_redis_does_not_wait_for_what_it_could_not_store(self, worker: PoolWorker) -> None:
         worker.take("a")

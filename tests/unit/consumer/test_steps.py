@@ -27,7 +27,7 @@ def _loaded(max_batch_tokens: int | None) -> Loaded:
 def _consumer(registry: Registry) -> Any:
     pool = SimpleNamespace(device="cpu:0", resident=["m"])
     app = SimpleNamespace(headrace_registry=registry, headrace_manifests=MANIFESTS)
-    hub: Any = Hub()  # type: ignore[no-untyped-call]  # kombu has no types
+    hub: Any = Hub()
     return SimpleNamespace(app=app, pool=pool, hostname="cpu0", timer=hub.timer)
 
 

@@ -29,8 +29,17 @@ class Sender:
         params: Mapping[str, Any] | None,
         expires: float | None = None,
         deadline: float | None = None,
+        job_id: str | None = None,
     ) -> str:
         """Queue a job, of one input or of a list of them, and return its id.
+
+        Args:
+            model: Name of the model.
+            inputs: An input, or a list of them for a chunk.
+            params: The model's parameters.
+            expires: Seconds until a job that has not started is revoked.
+            deadline: Seconds until a job that has not run is failed.
+            job_id: The id to give it; by default a new one.
 
         Raises:
             BrokerUnavailable: If Redis does not take it.
@@ -45,6 +54,7 @@ class Sender:
                 args=[inputs],
                 kwargs=dict(params or {}),
                 expires=expires,
+                task_id=job_id,
                 headers=headers,
                 retry=False,
                 # Performance: a repr of the inputs costs more than the rest, and shows them in Flower.

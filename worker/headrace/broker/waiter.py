@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 import redis
@@ -27,7 +27,6 @@ _GROUP = 256
 _PATIENCE_SECONDS = 60.0
 
 Meta = dict[str, Any]
-T = TypeVar("T")
 
 
 class ResultWaiter:
@@ -65,18 +64,18 @@ class ResultWaiter:
         if keys := [result_key(job_id) for job_id in job_ids]:
             self._client.unlink(*keys)
 
-    def patiently(self, on_wait: Callable[[], T]) -> Callable[[], T]:
+    def patiently(self, on_wait: Callable[[], None]) -> Callable[[], None]:
         """Wrap what is called while a result is waited for: it raises once Redis has been away for long.
 
         Raises:
             BrokerUnavailable: By the wrapper, after a minute.
         """
 
-        def checked() -> T:
+        def checked() -> None:
             lost_at = self._lost_at
             if lost_at is not None and time.monotonic() - lost_at > _PATIENCE_SECONDS:
                 raise BrokerUnavailable(f"Redis has not answered for {_PATIENCE_SECONDS:g} s: begin anew when it does")
-            return on_wait()
+            on_wait()
 
         return checked
 

@@ -1,11 +1,10 @@
-"""Taking jobs back: those that no worker has claimed, and those that a dead one had."""
+"""Taking jobs back that no worker has claimed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 import redis
-from celery import Celery
 
 _PAGE = 64
 #: Messages that are looked at: a queue of others' jobs may be of any length.
@@ -35,20 +34,6 @@ def _find(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> Iterator[t
             yield from ((job_id, message) for job_id in found if _job_id(orjson.loads(message)) == job_id)
         if len(page) < _PAGE:
             return
-
-
-def put_back(app: Celery, job_ids: Sequence[str]) -> None:
-    """Return claimed jobs to the head of their queue.
-
-    Celery's stock transport notes what is claimed, not by whom: a job that another worker
-    runs goes back as well, and may then run twice.
-    """
-    wanted = set(job_ids)
-    with app.connection_for_write() as connection:
-        channel = connection.default_channel
-        claimed = channel.client.hgetall(channel.unacked_key)
-        for tag in (tag for tag, value in claimed.items() if _job_id(orjson.loads(value)[0]) in wanted):
-            channel.qos.restore_by_tag(tag, leftmost=True)
 
 
 def _job_id(message: dict[str, Any]) -> str:

@@ -81,14 +81,6 @@ class Workers:
         self._catalog = discover(client.settings.plugin_path)
         self._own: Launcher | None = None
         self._restarts_at_progress = 0
-        self._restarts = 0
-
-    def lost(self) -> bool:
-        """Whether a worker of our own has died since this was asked last."""
-        if self._own is None or self._own.restarts == self._restarts:
-            return False
-        self._restarts = self._own.restarts
-        return True
 
     def ensure(self) -> None:
         """Start workers of our own if there are none, or none any more.
@@ -173,10 +165,9 @@ def _pump(
 ) -> Summary:
     summary, begin = Summary(), time.monotonic()
 
-    def on_wait() -> bool:
+    def on_wait() -> None:
         workers.ensure()
         progress(summary)
-        return workers.lost()
 
     items = client.map(
         options.model,

@@ -4,12 +4,18 @@ import argparse
 import logging
 import signal
 
+import redis
 from celery.apps.worker import Worker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from headrace.broker.app import INFER, make_app
+from headrace.broker.claims import Claims
 from headrace.broker.connection import connect
 from headrace.broker.embedded import shared
+from headrace.broker.lease import leased
 from headrace.broker.registry import Registry
+from headrace.broker.transport import leased_transport, use_in_this_process
 from headrace.consumer.credit import Credit
 from headrace.consumer.pool import BatchPool
 from headrace.consumer.steps import Announce, EngineInfo
@@ -30,7 +36,8 @@ def main() -> None:
     _quiet_per_job_logs(arguments.loglevel)
     with shared(settings.redis_url, settings.state_dir, bundled=settings.broker == "bundled"):
         worker = _worker(arguments, settings, settings.redis_url)
-        worker.start()
+        with leased(worker.app.headrace_claims, settings.lease_seconds):
+            worker.start()
     raise SystemExit(worker.exitcode)
 
 
@@ -42,9 +49,15 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
     register_tasks(app, models)
+    claims = Claims(
+        _hasty(connect(url, settings, timeout=settings.connect_timeout)), lease_seconds=settings.lease_seconds
+    )
+    claims.begin()
+    app.headrace_claims = claims
+    use_in_this_process(leased_transport(claims, lambda queue: worker.pool.room(queue)))  # noqa: PLW0108 - made below
     app.steps["worker"].add(EngineInfo)
     app.steps["consumer"].update({Credit, Announce})
-    return app.Worker(
+    worker: Worker = app.Worker(
         hostname=arguments.name,
         pool_cls=BatchPool,
         concurrency=1,
@@ -55,6 +68,13 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
         without_mingle=True,
         without_gossip=True,
     )
+    return worker
+
+
+def _hasty(client: redis.Redis) -> redis.Redis:
+    """Have it tell at once when Redis is away: Celery's consumer knows what to do then."""
+    client.set_retry(Retry(NoBackoff(), 0))
+    return client
 
 
 def _quiet_per_job_logs(loglevel: str) -> None:

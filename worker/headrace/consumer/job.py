@@ -49,6 +49,11 @@ class Job:
     closed: bool = False
 
     @property
+    def tag(self) -> str:
+        """Delivery tag of the job's message."""
+        return str(self.request._message.delivery_tag)  # noqa: SLF001 - Celery has no getter
+
+    @property
     def waiting(self) -> int:
         """Items that were not handed over yet."""
         return len(self.inputs) - len(self.item_ids)

@@ -46,17 +46,17 @@ def window_size(rate: float | None) -> int:
     return max(SMALLEST_WINDOW, min(LARGEST_WINDOW, round(rate * WINDOW_SECONDS)))
 
 
-def has_room(held: int, window: int, message: int) -> bool:
-    """Whether a message of at most `message` items may be claimed beside `held` items.
+def room_for(held: int, window: int, message: int) -> int:
+    """How many messages of at most `message` items may be claimed beside `held` items.
 
-    It must fit into two windows. A message that is larger than one cannot be claimed in part;
+    They must fit into two windows. A message that is larger than one cannot be claimed in part;
     it comes once one window is left, so that the engine does not idle between large ones.
 
     Example:
-        >>> has_room(0, 64, 1_000), has_room(64, 64, 64), has_room(65, 64, 64)
-        (True, True, False)
+        >>> room_for(0, 64, 1), room_for(0, 64, 64), room_for(64, 64, 1_000), room_for(65, 64, 64)
+        (128, 2, 1, 0)
     """
-    return held + min(message, window) <= WINDOWS * window
+    return max(0, WINDOWS * window - held) // min(message, window)
 
 
 class Lane:
@@ -79,9 +79,9 @@ class Lane:
         return window_size(self.rate.value)
 
     @property
-    def has_room(self) -> bool:
-        """Whether this worker may claim another message of the model."""
-        return has_room(self.waiting + self.handed, self.window, self._largest)
+    def room(self) -> int:
+        """How many messages of the model this worker may claim."""
+        return room_for(self.waiting + self.handed, self.window, self._largest)
 
     def put(self, job: Job) -> None:
         """Add a job at the end."""

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state
 from celery.worker.request import Request
 
 from headrace.broker.app import INFER
+from headrace.broker.claims import Claims
 from headrace.broker.connection import ping
 from headrace.consumer.job import Job
 from headrace.consumer.lane import Lane
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a warm shutdown may take.
 DRAIN_LIMIT = 330.0
+#: Messages that a worker claims at most. Lanes hold far fewer: it bounds countdowns and retries,
+#: which wait in the worker's memory until they are due.
+HELD_LIMIT = 4096
 #: Seconds until an outcome that Redis refused is stored again.
 _SETTLE_AGAIN = 1.0
 #: Seconds between two looks at time limits, back-offs and queue delays.
@@ -50,12 +53,14 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._max_delay = settings.max_queue_delay_ms / 1000
         self._lanes: dict[str, Lane] = {}
         self._jobs: dict[int, Job] = {}
-        #: Jobs that lanes and engine hold, by task id.
-        self._live: WeakValueDictionary[str, Job] = WeakValueDictionary()
+        #: Jobs that are not settled.
+        self._open: set[Job] = set()
         self._hub: Any = None
         self._draining = False
+        self._feeding = False
         #: Name of the device, set by the worker before it starts.
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
+        self.claims: Claims = self.app.headrace_claims
         self.supervisor = EngineSupervisor(
             partial(EngineProcess, self.device, child_environment()),
             self,
@@ -84,47 +89,70 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         request: Request = options["callback"].__self__
         job = parse_job(request, target, args, time_limit=options.get("timeout"), arrived=time.monotonic())
         job.on_terminate = self._on_terminate
+        if not self.claims.number_of(job.tag):
+            # It waited for its time while the lease ran out: another worker has it.
+            return None
+        self._open.add(job)
         if isinstance(job, InvalidJob):
             self._settle(job)
             return job
-        running = self._live.get(request.id)
-        if running is not None and running.started and not running.closed:
-            # Celery queues again what a lost connection had; this one is in the engine still.
-            running.request, running.trace_args = request, job.trace_args
-            request.on_accepted(self.supervisor.engine_pid or 0, time.monotonic())
-            return running
-        self._live[request.id] = job
         self._lane(job.model).put(job)
-        self._feed()
+        self._feed_soon()
         return job
 
     def flush(self) -> None:
-        """Drop what has not started: the connection is gone, and its messages come again."""
+        """Drop what has not started: the connection is gone, and Celery has forgotten it."""
         for lane in self._lanes.values():
             lane.clear()
+        self._open = {job for job in self._open if job.started}
+
+    def claimed_tags(self) -> list[str]:
+        """Delivery tags of the messages that are not settled."""
+        return [job.tag for job in self._open]
+
+    def abandon(self) -> None:
+        """Drop everything: the lease has run out, so other workers run it."""
+        for job in self._open:
+            job.closed = True
+            self._lane(job.model).discard(job)
+        self.supervisor.cancel([item_id for job in self._open for item_id in job.item_ids])
+        self._open.clear()
 
     def on_close(self) -> None:
         """Warm shutdown begins: what the engine has finishes, the rest goes back."""
         self._draining = True
 
     def on_stop(self) -> None:
-        """Finish what the engine has; unacknowledged jobs return when the channel closes."""
+        """Finish what the engine has; what is claimed still goes back when the lease ends."""
         self._draining = True
         # Redis may be away and stay so: whatever was not settled by then goes to another worker.
         watchdog = threading.Timer(DRAIN_LIMIT, os._exit, [1])
         watchdog.daemon = True
         watchdog.start()
+        answers = self._broker_answers()
+        if answers:
+            self._drop_revoked()
         self.flush()
-        if not self._broker_answers():
-            # Nothing can be stored or given back now; Redis has it all unacknowledged.
+        if answers:
+            self._drain()
+            self.supervisor.close()
+        else:
+            # Nothing can be stored or given back now; Redis has it all under our lease.
             self.supervisor.kill()
-            self._jobs.clear()
+        watchdog.cancel()
+
+    def _drop_revoked(self) -> None:
+        """Answer what was revoked while it waited, so that it does not go back to its queue."""
+        for job in [job for job in self._open if not job.started and job.request.revoked()]:
+            job.closed = True
+            self._open.discard(job)
+            self._lane(job.model).discard(job)
+
+    def _drain(self) -> None:
         while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
             self._hub.run_once()
             # After a lost connection the loop watches neither the engine nor our timer.
             self._tick()
-        self.supervisor.close()
-        watchdog.cancel()
 
     def on_terminate(self) -> None:
         """Cold shutdown: the engine ends now, every unsettled job goes back."""
@@ -135,10 +163,11 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     # -- credit
 
-    def has_room(self, queue: str) -> bool:
-        """Whether the consumer may claim another message from this queue."""
-        lane = self._lanes.get(queue.removeprefix(INFER))
-        return not self._draining and (lane is None or lane.has_room)
+    def room(self, queue: str) -> int:
+        """How many messages the consumer may claim from this queue now."""
+        if self._draining or self.claims.count >= HELD_LIMIT:
+            return 0
+        return self._lane(queue.removeprefix(INFER)).room
 
     @property
     def resident(self) -> list[str]:
@@ -157,7 +186,14 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def _lane(self, model: str) -> Lane:
         return self._lanes.setdefault(model, Lane(model))
 
+    def _feed_soon(self) -> None:
+        """Hand over once all messages of a claim are in their lanes."""
+        if not self._feeding and self._hub:
+            self._feeding = True
+            self._hub.call_soon(self._feed)
+
     def _feed(self) -> None:
+        self._feeding = False
         now = time.monotonic()
         for lane in self._lanes.values():
             if lane.ready(now, max_delay=self._max_delay):
@@ -168,6 +204,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         for job, count in lane.take():
             if job.closed or (not job.started and job.request.revoked()):
                 job.closed = True
+                self._open.discard(job)
                 continue
             if not job.started:
                 # Celery sends task-started and remembers the pid of who runs it.
@@ -179,6 +216,9 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self.supervisor.submit(window)
 
     def _tick(self) -> None:
+        if self.claims.lost:
+            self.abandon()
+            self.claims.begin()
         self.supervisor.tick()
         self._feed()
 
@@ -204,8 +244,10 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._feed()
 
     def _settle(self, job: Job) -> None:
-        if not settle(job) and self._hub:
+        if job in self._open and not settle(job):
             self._hub.call_later(_SETTLE_AGAIN, self._settle, job)
+        else:
+            self._open.discard(job)
 
     def _broker_answers(self) -> bool:
         try:
@@ -231,6 +273,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if job.closed:
             return
         announce_revoked(job)
+        self._open.discard(job)
         self._lane(job.model).discard(job)
         self.supervisor.cancel(job.item_ids)
 

@@ -1,0 +1,187 @@
+"""Claims: the messages that one worker has taken out of their queues and not settled.
+
+They lie in Redis under the worker's *incarnation*, which lives as long as its lease. Where
+the lease runs out, any other worker returns them to the heads of their queues.
+"""
+
+import itertools
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+#: Of a list: as many messages as the lists before it have left.
+LEFT = -1
+#: Jobs that one call of the reaper returns: the server answers nobody else meanwhile.
+_REAPED_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One message, and its number among those of its incarnation."""
+
+    number: int
+    #: The list that it came from, without a prefix.
+    queue: str
+    #: The message as the producer's transport wrote it.
+    payload: bytes
+
+
+class LeaseLost(Exception):
+    """The lease has run out: what was claimed under it may be running elsewhere."""
+
+
+class Claims:
+    """Scripts over one worker's claims. Every change is one call, so nothing lies between two places."""
+
+    def __init__(self, client: redis.Redis, *, prefix: str = "", lease_seconds: float) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._base = f"{prefix}headrace:"
+        self._lease_seconds = lease_seconds
+        self._claim = client.register_script(_source("claim"))
+        self._give_back = client.register_script(_source("give_back"))
+        self._reap = client.register_script(_source("reap"))
+        self._numbers = itertools.count(1)
+        self._held: set[int] = set()
+        self._released: set[int] = set()
+        #: Whether the lease was found to have run out; `begin` starts afresh.
+        self.lost = False
+        #: Name under which messages are claimed; a new one after each lost lease.
+        self.incarnation = ""
+
+    @property
+    def count(self) -> int:
+        """Messages that are claimed and not acknowledged."""
+        return len(self._held) - len(self._released)
+
+    def begin(self) -> None:
+        """Take a new incarnation, with a lease of its own."""
+        self.incarnation = uuid.uuid4().hex
+        self._held.clear()
+        self._released.clear()
+        self._client.set(self._key("lease"), 1, px=self._lease_ms, nx=True)
+        self.lost = False
+
+    def renew(self) -> bool:
+        """Prolong the lease; return whether it was still there."""
+        incarnation = self.incarnation
+        # Not SET: a Redis whose memory is full refuses that.
+        renewed = bool(self._client.pexpire(self._key("lease"), self._lease_ms))
+        if not renewed and incarnation == self.incarnation:
+            self.lost = True
+        return renewed
+
+    def claim(self, wanted: Mapping[str, int]) -> list[Claim]:
+        """Take messages out of lists.
+
+        Args:
+            wanted: How many messages at most of each list, most urgent list first; `LEFT` for
+                as many as the lists before it have left.
+
+        Raises:
+            LeaseLost: If the lease has run out; nothing was taken then.
+        """
+        queues = list(wanted)
+        first = next(self._numbers)
+        keys = [self._key("lease"), self._key("claims"), f"{self._base}incarnations"]
+        try:
+            taken: Any = self._claim(
+                keys=[*keys, *(self._prefix + queue for queue in queues)],
+                args=[self.incarnation, first, *wanted.values()],
+            )
+        except redis.ResponseError as error:
+            if str(error).startswith("LEASE_LOST"):
+                self.lost = True
+                raise LeaseLost from None
+            raise
+        messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
+        claims = [Claim(first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)]
+        self._numbers = itertools.count(first + max(1, len(claims)))
+        self._held.update(claim.number for claim in claims)
+        return claims
+
+    def begun(self, jobs: Mapping[int, str]) -> None:
+        """Note that an engine gets jobs: their attempts count if this worker dies.
+
+        Args:
+            jobs: Ids of jobs by the number of their claim.
+        """
+        if jobs:
+            self._client.hset(self._key("begun"), mapping=jobs)  # type: ignore[arg-type]  # numbers are as good as text
+
+    def tag_of(self, claim: Claim) -> str:
+        """The delivery tag of a claim, unlike any that another worker or incarnation gives."""
+        return f"{self.incarnation}:{claim.number}"
+
+    def number_of(self, tag: str) -> int:
+        """The number of a tag's claim; 0, which is nobody's, if its incarnation is over."""
+        incarnation, _, number = tag.rpartition(":")
+        return int(number) if incarnation == self.incarnation else 0
+
+    def release(self, tag: str) -> None:
+        """Acknowledge a message, with the next `flush`."""
+        if number := self.number_of(tag):
+            self._released.add(number)
+
+    def flush(self) -> None:
+        """Write the acknowledgements; they are kept if Redis is away."""
+        if self._released:
+            released = set(self._released)
+            self.forget(released)
+            self._released -= released
+
+    def bury(self, claim: Claim) -> None:
+        """Put what is no message aside, where nobody meets it again."""
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.lpush(f"{self._prefix}dead.{claim.queue}", claim.payload)
+            pipe.hdel(self._key("claims"), str(claim.number))
+            pipe.execute()
+        self._held.discard(claim.number)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Acknowledge messages that need no result."""
+        numbers = list(numbers)
+        if gone := list(map(str, numbers)):
+            with self._client.pipeline(transaction=True) as pipe:
+                pipe.hdel(self._key("claims"), *gone)
+                pipe.hdel(self._key("begun"), *gone)
+                pipe.execute()
+            self._held.difference_update(numbers)
+
+    def give_back(self, numbers: Iterable[int]) -> int:
+        """Return messages to the heads of their queues, in the order of their claims; return how many."""
+        latest_first: Sequence[int] = sorted(numbers, reverse=True)
+        if not latest_first:
+            return 0
+        returned = int(self._give_back(keys=[self._key("claims"), self._key("begun")], args=latest_first))
+        self._held.difference_update(latest_first)
+        return returned
+
+    def keep_only(self, tags: Iterable[str]) -> int:
+        """Give back every claim but these; return how many."""
+        self.flush()
+        return self.give_back(self._held - {self.number_of(tag) for tag in tags})
+
+    def reap(self) -> int:
+        """Return some jobs of workers whose lease has run out; return how many."""
+        keys = [f"{self._base}incarnations", f"{self._base}attempts"]
+        return int(self._reap(keys=keys, args=[self._base, self._lease_seconds, _REAPED_AT_ONCE]))
+
+    def end(self) -> None:
+        """Drop the lease; what is still claimed may be reaped at once."""
+        self._client.delete(self._key("lease"))
+
+    @property
+    def _lease_ms(self) -> int:
+        return round(self._lease_seconds * 1000)
+
+    def _key(self, kind: str) -> str:
+        return f"{self._base}{kind}:{self.incarnation}"
+
+
+def _source(name: str) -> str:
+    return files("headrace.broker").joinpath("scripts", f"{name}.lua").read_text()

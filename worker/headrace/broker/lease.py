@@ -1,0 +1,70 @@
+"""Lease: keeps a worker's claims its own, on a thread that a busy worker does not hold up."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import redis
+
+from headrace.broker.claims import Claims
+
+logger = logging.getLogger(__name__)
+
+#: Renewals within one lease: two may fail before it runs out.
+_RENEWALS = 4
+#: Seconds between two looks for workers that are gone.
+_REAP_SECONDS = 1.0
+
+
+class Lease:
+    """Renews one worker's lease, and returns the jobs of workers whose lease has run out.
+
+    A lost lease is noted in `claims`; the worker's own thread begins a new one.
+    """
+
+    def __init__(self, claims: Claims, *, seconds: float) -> None:
+        self._claims = claims
+        self._pause = min(_REAP_SECONDS, seconds / _RENEWALS)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to renew."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop renewing."""
+        self._closed.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        reaped_at = time.monotonic()
+        while not self._closed.wait(self._pause):
+            try:
+                if not self._claims.lost and not self._claims.renew():
+                    logger.error("the lease has run out: what was claimed is dropped, other workers run it")
+                if time.monotonic() - reaped_at >= _REAP_SECONDS:
+                    reaped_at = time.monotonic()
+                    self._reap()
+            except redis.RedisError as error:
+                logger.warning("the lease cannot be renewed now: %s", error)
+
+    def _reap(self) -> None:
+        while returned := self._claims.reap():
+            logger.warning("%d jobs of a worker that is gone are back in their queues", returned)
+
+
+@contextmanager
+def leased(claims: Claims, seconds: float) -> Iterator[None]:
+    """Hold a lease while the block runs; give back what is claimed still when it ends."""
+    with Lease(claims, seconds=seconds):
+        yield
+    try:
+        claims.keep_only([])
+        claims.end()
+    except redis.RedisError as error:
+        logger.warning("claims could not be given back (%s): they are once the lease has run out", error)

@@ -1,0 +1,32 @@
+-- Claims messages: registers them under the worker's lease, then trims their lists.
+-- KEYS: the lease, the claims, all incarnations, then the lists, most urgent first.
+-- ARGV: the incarnation, the number of the first claim, then for each list how many at most,
+-- or -1 for what the lists before it have left.
+-- Returns for each list its messages, oldest first; an error if the lease has run out.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return redis.error_reply('LEASE_LOST the lease has run out')
+end
+redis.call('SADD', KEYS[3], ARGV[1])
+local number, left = tonumber(ARGV[2]), 0
+local claimed = {}
+for each = 4, #KEYS do
+  local list, most = KEYS[each], tonumber(ARGV[each - 1])
+  if most >= 0 then left = most end
+  local messages = left > 0 and redis.call('LRANGE', list, -left, -1) or {}
+  left = left - #messages
+  local fields, taken = {}, {}
+  for position = #messages, 1, -1 do
+    fields[#fields + 1] = number
+    fields[#fields + 1] = list .. '\n' .. messages[position]
+    taken[#taken + 1] = messages[position]
+    number = number + 1
+  end
+  if #messages > 0 then
+    -- Hazard: one command, and before the trim. If Redis is full it fails as a whole, the script
+    -- ends here, and the messages are still in their list.
+    redis.call('HSET', KEYS[2], unpack(fields))
+    redis.call('LTRIM', list, 0, -#messages - 1)
+  end
+  claimed[#claimed + 1] = taken
+end
+return claimed

@@ -1,0 +1,31 @@
+-- Returns the jobs of workers whose lease has run out to the head of their queues, in order.
+-- KEYS: all incarnations, the attempts that jobs have lost.
+-- ARGV: prefix of the other keys, seconds of a lease, how many jobs at most.
+-- Returns how many jobs were returned.
+local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+if uptime <= tonumber(ARGV[2]) then
+  -- Redis has restarted: a lease that ran out meanwhile is no sign of death.
+  return 0
+end
+local left = tonumber(ARGV[3])
+local returned = 0
+for _, incarnation in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if redis.call('EXISTS', ARGV[1] .. 'lease:' .. incarnation) == 0 then
+    local claims, begun = ARGV[1] .. 'claims:' .. incarnation, ARGV[1] .. 'begun:' .. incarnation
+    local numbers = redis.call('HKEYS', claims)
+    table.sort(numbers, function(one, other) return tonumber(one) > tonumber(other) end)
+    for _, number in ipairs(numbers) do
+      if left == 0 then return returned end
+      local value = redis.call('HGET', claims, number)
+      local cut = string.find(value, '\n', 1, true)
+      redis.call('RPUSH', string.sub(value, 1, cut - 1), string.sub(value, cut + 1))
+      redis.call('HDEL', claims, number)
+      local job = redis.call('HGET', begun, number)
+      if job then redis.call('HINCRBY', KEYS[2], job, 1) end
+      left, returned = left - 1, returned + 1
+    end
+    redis.call('DEL', begun)
+    redis.call('SREM', KEYS[1], incarnation)
+  end
+end
+return returned
