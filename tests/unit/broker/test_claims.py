@@ -89,6 +89,31 @@ def test_a_full_redis_keeps_every_message_where_it_is(client: redis.Redis) -> No
     assert len(worker.claim({QUEUE: 50})) == 50
 
 
+def test_a_claim_whose_answer_was_lost_comes_again_and_overwrites_nothing(client: redis.Redis) -> None:
+    messages = _fill(client, 4)
+    worker = _worker(client, seconds=60)
+    script = worker._claim
+
+    def deaf(**arguments: Any) -> None:
+        script(**arguments)
+        raise redis.TimeoutError
+
+    worker._claim = deaf
+    with pytest.raises(redis.TimeoutError):
+        worker.claim({QUEUE: 3})
+    assert _waiting(client) == messages[3:]
+    worker._claim = script
+    assert [claim.payload for claim in worker.claim({QUEUE: 4})] == messages
+
+
+def test_a_key_of_another_type_among_the_lists_takes_nothing(client: redis.Redis) -> None:
+    messages = _fill(client, 3)
+    client.set(OTHER, "no list")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        _worker(client).claim({QUEUE: 5, OTHER: LEFT})
+    assert _waiting(client) == messages
+
+
 def test_what_is_given_back_is_next_again_in_the_order_of_its_claims(client: redis.Redis) -> None:
     messages = _fill(client, 6)
     worker = _worker(client)

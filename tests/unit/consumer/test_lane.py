@@ -186,3 +186,11 @@ def test_jobs_are_handed_over_in_order_of_arrival() -> None:
 
 def test_an_empty_lane_is_never_ready() -> None:
     assert not Lane("m").ready(1e9, max_delay=0.0)
+
+
+def test_an_unwanted_job_leaves_the_line_whole_however_large_it_is() -> None:
+    lane, large, small = Lane("m"), _job(10 * FIRST_WINDOW), _job(1)
+    lane.put(large)
+    lane.put(small)
+    assert lane.take(lambda job: job is large) == [(small, 1)]
+    assert lane.waiting == 0

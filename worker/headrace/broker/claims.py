@@ -48,6 +48,8 @@ class Claims:
         self._numbers = itertools.count(1)
         self._held: set[int] = set()
         self._released: set[int] = set()
+        #: Whether a claim was sent and not answered.
+        self._uncertain = False
         #: Whether the lease was found to have run out; `begin` starts afresh.
         self.lost = False
         #: Name under which messages are claimed; a new one after each lost lease.
@@ -63,6 +65,7 @@ class Claims:
         self.incarnation = uuid.uuid4().hex
         self._held.clear()
         self._released.clear()
+        self._uncertain = False
         self._client.set(self._key("lease"), 1, px=self._lease_ms, nx=True)
         self.lost = False
 
@@ -85,8 +88,13 @@ class Claims:
         Raises:
             LeaseLost: If the lease has run out; nothing was taken then.
         """
+        if self._uncertain:
+            self._return_unheard()
         queues = list(wanted)
         first = next(self._numbers)
+        # Until the answer is here: the server may have claimed all, and numbers must not come again.
+        self._numbers = itertools.count(first + sum(count for count in wanted.values() if count > 0) + 1)
+        self._uncertain = True
         keys = [self._key("lease"), self._key("claims"), f"{self._base}incarnations"]
         try:
             taken: Any = self._claim(
@@ -96,13 +104,20 @@ class Claims:
         except redis.ResponseError as error:
             if str(error).startswith("LEASE_LOST"):
                 self.lost = True
+                self._uncertain = False
                 raise LeaseLost from None
             raise
+        self._uncertain = False
         messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
         claims = [Claim(first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)]
-        self._numbers = itertools.count(first + max(1, len(claims)))
         self._held.update(claim.number for claim in claims)
         return claims
+
+    def _return_unheard(self) -> None:
+        """Give back what was claimed by a call whose answer was lost."""
+        stored: Any = self._client.hkeys(self._key("claims"))
+        self.give_back({int(number) for number in stored} - self._held)
+        self._uncertain = False
 
     def begun(self, jobs: Mapping[int, str]) -> None:
         """Note that an engine gets jobs: their attempts count if this worker dies.

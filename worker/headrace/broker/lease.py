@@ -13,7 +13,7 @@ from headrace.broker.claims import Claims
 
 logger = logging.getLogger(__name__)
 
-#: Renewals within one lease: two may fail before it runs out.
+#: Renewals within one lease, each of which may wait as long for its answer.
 _RENEWALS = 4
 #: Seconds between two looks for workers that are gone.
 _REAP_SECONDS = 1.0
@@ -54,7 +54,7 @@ class Lease:
                 logger.warning("the lease cannot be renewed now: %s", error)
 
     def _reap(self) -> None:
-        while returned := self._claims.reap():
+        while self._claims.renew() and (returned := self._claims.reap()):
             logger.warning("%d jobs of a worker that is gone are back in their queues", returned)
 
 

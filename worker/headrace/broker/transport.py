@@ -72,6 +72,15 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
 
     def consume_claims(self, poller: "LeasedPoller") -> None:
         """Claim and deliver what there is room for; wait for queues that are empty."""
+        try:
+            self._consume(poller)
+        except redis.ResponseError as error:
+            # Full, read-only, without replicas: nothing is lost, and the next sweep tries again.
+            logger.warning("Redis refuses now: %s", error)
+            self._hopeful.clear()
+            self._swept_at = time.monotonic()
+
+    def _consume(self, poller: "LeasedPoller") -> None:
         self.claims.flush()
         if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = time.monotonic()
@@ -93,10 +102,6 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         try:
             claims = self.claims.claim(wanted)
         except LeaseLost:
-            return
-        except redis.ResponseError as error:
-            logger.warning("Redis lets nothing be claimed now: %s", error)
-            self._hopeful.clear()
             return
         for queue, count in room.items():
             taken = [claim for claim in claims if claim.queue in _lists(queue)]

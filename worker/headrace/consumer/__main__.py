@@ -49,9 +49,9 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
     register_tasks(app, models)
-    claims = Claims(
-        _hasty(connect(url, settings, timeout=settings.connect_timeout)), lease_seconds=settings.lease_seconds
-    )
+    # A renewal that hangs must not use up the lease.
+    timeout = min(settings.connect_timeout, settings.lease_seconds / 4)
+    claims = Claims(_hasty(connect(url, settings, timeout=timeout)), lease_seconds=settings.lease_seconds)
     claims.begin()
     app.headrace_claims = claims
     use_in_this_process(leased_transport(claims, lambda queue: worker.pool.room(queue)))  # noqa: PLW0108 - made below

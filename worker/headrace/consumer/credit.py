@@ -20,4 +20,5 @@ class Credit(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no ty
         try:
             consumer.app.headrace_claims.keep_only(consumer.pool.claimed_tags())
         except redis.ResponseError as error:
-            logger.warning("claims cannot be given back now, so they wait for the end of the lease: %s", error)
+            logger.warning("claims cannot be given back now, so a new lease is begun: %s", error)
+            consumer.app.headrace_claims.lost = True

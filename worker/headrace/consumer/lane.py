@@ -1,6 +1,7 @@
 """Lane: the waiting line of one model, and the window that it hands to the engine."""
 
 from collections import deque
+from collections.abc import Callable
 
 from headrace.consumer.job import Job
 
@@ -12,6 +13,8 @@ SMALLEST_WINDOW, LARGEST_WINDOW = 8, 1024
 WINDOW_SECONDS = 1.0
 #: Windows of work that a worker holds at most of each model: one runs while the next is prepared.
 WINDOWS = 2
+#: Messages whose sizes tell what the next one may bring.
+_REMEMBERED = 64
 #: Weight of the past when a batch is added to the measured rate.
 _MEMORY = 0.8
 
@@ -70,8 +73,8 @@ class Lane:
         self.waiting = 0
         #: Items that the engine has and that have no outcome yet.
         self.handed = 0
-        #: Items of the largest message so far: what the next one may bring.
-        self._largest = 1
+        #: Items of the last messages: the next one may bring as many as the largest of them.
+        self._sizes: deque[int] = deque([1], maxlen=_REMEMBERED)
 
     @property
     def window(self) -> int:
@@ -81,13 +84,13 @@ class Lane:
     @property
     def room(self) -> int:
         """How many messages of the model this worker may claim."""
-        return room_for(self.waiting + self.handed, self.window, self._largest)
+        return room_for(self.waiting + self.handed, self.window, max(self._sizes))
 
     def put(self, job: Job) -> None:
         """Add a job at the end."""
         self._jobs.append(job)
         self.waiting += job.waiting
-        self._largest = max(self._largest, job.waiting)
+        self._sizes.append(job.waiting)
 
     def ready(self, now: float, *, max_delay: float) -> bool:
         """Whether to hand over now: at once to an idle engine, else when full or old enough."""
@@ -97,12 +100,19 @@ class Lane:
             return True
         return now - self._jobs[0].arrived >= max_delay
 
-    def take(self) -> list[tuple[Job, int]]:
-        """Jobs and how many items of each to hand over, up to two windows in the engine."""
+    def take(self, unwanted: Callable[[Job], bool] = lambda job: job.closed) -> list[tuple[Job, int]]:
+        """Jobs and how many items of each to hand over, up to two windows in the engine.
+
+        Args:
+            unwanted: Whether a job is to leave the line without running.
+        """
         room = WINDOWS * self.window - self.handed
         taken = []
         while room > 0 and self._jobs:
             job = self._jobs[0]
+            if unwanted(job):
+                self.discard(job)
+                continue
             count = min(job.waiting, room)
             if count == job.waiting:
                 self._jobs.popleft()

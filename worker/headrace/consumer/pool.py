@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import redis
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state
 from celery.worker.request import Request
@@ -22,7 +23,7 @@ from headrace.broker.connection import ping
 from headrace.consumer.job import Job
 from headrace.consumer.lane import Lane
 from headrace.consumer.parse import InvalidJob, parse_job
-from headrace.consumer.settle import announce_revoked, settle
+from headrace.consumer.settle import settle
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
 from headrace.errors import HeadraceError
@@ -91,6 +92,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         job.on_terminate = self._on_terminate
         if not self.claims.number_of(job.tag):
             # It waited for its time while the lease ran out: another worker has it.
+            state.task_ready(request)
             return None
         self._open.add(job)
         if isinstance(job, InvalidJob):
@@ -115,6 +117,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         for job in self._open:
             job.closed = True
             self._lane(job.model).discard(job)
+            state.task_ready(job.request)
         self.supervisor.cancel([item_id for job in self._open for item_id in job.item_ids])
         self._open.clear()
 
@@ -143,10 +146,9 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _drop_revoked(self) -> None:
         """Answer what was revoked while it waited, so that it does not go back to its queue."""
-        for job in [job for job in self._open if not job.started and job.request.revoked()]:
-            job.closed = True
-            self._open.discard(job)
-            self._lane(job.model).discard(job)
+        for job in list(self._open):
+            if not job.started and self._unwanted(job):
+                self._lane(job.model).discard(job)
 
     def _drain(self) -> None:
         while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
@@ -165,9 +167,9 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def room(self, queue: str) -> int:
         """How many messages the consumer may claim from this queue now."""
-        if self._draining or self.claims.count >= HELD_LIMIT:
+        if self._draining:
             return 0
-        return self._lane(queue.removeprefix(INFER)).room
+        return max(0, min(self._lane(queue.removeprefix(INFER)).room, HELD_LIMIT - self.claims.count))
 
     @property
     def resident(self) -> list[str]:
@@ -201,11 +203,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _hand_over(self, lane: Lane) -> None:
         window = []
-        for job, count in lane.take():
-            if job.closed or (not job.started and job.request.revoked()):
-                job.closed = True
-                self._open.discard(job)
-                continue
+        for job, count in lane.take(self._unwanted):
             if not job.started:
                 # Celery sends task-started and remembers the pid of who runs it.
                 job.request.on_accepted(self.supervisor.engine_pid or 0, time.monotonic())
@@ -215,12 +213,27 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             window += items
         self.supervisor.submit(window)
 
+    def _unwanted(self, job: Job) -> bool:
+        """Whether a job was closed, or was revoked or has expired before it began; it is answered then."""
+        if job.closed or job.started:
+            return job.closed
+        if job.request.id in state.revoked or job.request.maybe_expire():
+            self._settle(job)
+        return job.closed
+
     def _tick(self) -> None:
+        self.supervisor.tick()
         if self.claims.lost:
             self.abandon()
-            self.claims.begin()
-        self.supervisor.tick()
+            self._begin_anew()
         self._feed()
+
+    def _begin_anew(self) -> None:
+        try:
+            self.claims.begin()
+        except redis.ResponseError as error:
+            # Connection errors are the consumer's: it reconnects.
+            logger.warning("no new lease can be had now: %s", error)
 
     # -- engine to settler
 
@@ -272,10 +285,10 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def _on_terminate(self, job: Job) -> None:
         if job.closed:
             return
-        announce_revoked(job)
-        self._open.discard(job)
+        state.revoked.add(job.request.id)
         self._lane(job.model).discard(job)
         self.supervisor.cancel(job.item_ids)
+        self._settle(job)
 
     def _get_info(self) -> dict[str, Any]:
         return {

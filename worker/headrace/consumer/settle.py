@@ -43,7 +43,7 @@ def settle(job: Job) -> bool:
         logger.exception("job %s could not be settled", job.request.id)
         if _may_pass(error):
             return False
-        _give_up(job, error)
+        return _give_up(job, error)
     return True
 
 
@@ -53,18 +53,25 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, passing) and not isinstance(error, redis.DataError)
 
 
-def _give_up(job: Job, error: Exception) -> None:
+def _give_up(job: Job, error: Exception) -> bool:
     failure = InferenceFailed(f"the outcome cannot be stored ({type(error).__name__}: {error}): mind the job's headers")
-    store_failure(job.request.task.backend, job.request.id, job.trace_args[2], failure)
+    if not store_failure(job.request.task.backend, job.request.id, job.trace_args[2], failure):
+        return False
     job.request.acknowledge()
+    return True
 
 
-def store_failure(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> None:
-    """Store a FAILURE past the tracer, for a message that Celery can make nothing of. Never raises."""
+def store_failure(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> bool:
+    """Store a FAILURE past the tracer, for a message that Celery can make nothing of.
+
+    Never raises; returns whether it is stored.
+    """
     try:
         backend.store_result(job_id, error, FAILURE, request=Context(headers, children=[]))
     except Exception:
         logger.exception("the failure of job %s could not be stored", job_id)
+        return False
+    return True
 
 
 def _trace(job: Job) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import redis
 from celery import Celery
 from celery.worker.strategy import default
 
@@ -26,17 +27,21 @@ def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..
             take(message, *args, **kwargs)
         except consumer.connection_errors:
             raise
+        except redis.RedisError:
+            # Nothing is wrong with the message: it stays claimed until this worker reconnects or ends.
+            logger.exception("a message of %s could not be taken", task.name)
         except Exception as error:
             logger.exception("a message of %s cannot be read", task.name)
-            _refuse(app, message, error)
-            message.reject_log_error(logger, consumer.connection_errors)
+            if _refuse(app, message, error):
+                message.reject_log_error(logger, consumer.connection_errors)
 
     return take_or_refuse
 
 
-def _refuse(app: Celery, message: Any, error: Exception) -> None:
-    """Answer whoever waits, if the message tells its id."""
+def _refuse(app: Celery, message: Any, error: Exception) -> bool:
+    """Answer whoever waits, if the message tells its id; return whether it can go."""
     job_id = message.headers.get("id")
-    if isinstance(job_id, str):
-        told = f"the message cannot be read ({type(error).__name__}: {error}): send it by Celery's protocol 2"
-        store_failure(app.backend, job_id, message.headers, InvalidInput(told))
+    if not isinstance(job_id, str):
+        return True
+    told = f"the message cannot be read ({type(error).__name__}: {error}): send it by Celery's protocol 2"
+    return store_failure(app.backend, job_id, message.headers, InvalidInput(told))

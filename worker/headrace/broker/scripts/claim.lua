@@ -6,14 +6,18 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return redis.error_reply('LEASE_LOST the lease has run out')
 end
-redis.call('SADD', KEYS[3], ARGV[1])
 local number, left = tonumber(ARGV[2]), 0
-local claimed = {}
+local found, claimed = {}, {}
+-- Hazard: all is read before anything is written, since a key of another type ends the script.
 for each = 4, #KEYS do
-  local list, most = KEYS[each], tonumber(ARGV[each - 1])
+  local most = tonumber(ARGV[each - 1])
   if most >= 0 then left = most end
-  local messages = left > 0 and redis.call('LRANGE', list, -left, -1) or {}
-  left = left - #messages
+  found[each] = left > 0 and redis.call('LRANGE', KEYS[each], -left, -1) or {}
+  left = left - #found[each]
+end
+redis.call('SADD', KEYS[3], ARGV[1])
+for each = 4, #KEYS do
+  local list, messages = KEYS[each], found[each]
   local fields, taken = {}, {}
   for position = #messages, 1, -1 do
     fields[#fields + 1] = number
