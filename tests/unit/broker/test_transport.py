@@ -121,7 +121,7 @@ def test_the_levels_of_a_model_share_its_room(worker: Worker, send: Callable[...
     assert worker.get(2)[:2] == ["high", "normal"]
 
 
-@pytest.mark.parametrize("garbage", [b"no JSON", b"[1]", b"{}", b'{"properties": 5}', b"\xff\xfe"])
+@pytest.mark.parametrize("garbage", [b"no JSON", b"[1]", b"{}", b'{"properties": 5}', b"\xff\xfe", b"[" * 200_000])
 def test_what_is_no_message_is_put_aside_and_stops_nothing(
     worker: Worker, send: Callable[..., None], client: redis.Redis, garbage: bytes
 ) -> None:

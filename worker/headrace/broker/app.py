@@ -29,8 +29,9 @@ def make_app(url: str, settings: Settings) -> Celery:
         result_backend=_backend_url(url),
         broker_connection_retry_on_startup=True,
         broker_transport_options=_transport_options(settings),
-        # Tried again by a timer of ours: a worker's event loop must not wait in here.
-        result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0}},
+        result_backend_transport_options={"socket_connect_timeout": settings.connect_timeout},
+        # Hazard: what leaves the backend in here, Celery's tracer stores as the job's FAILURE.
+        result_backend_always_retry=True,
         redis_socket_connect_timeout=settings.connect_timeout,
         redis_socket_timeout=settings.connect_timeout,
         result_expires=settings.result_expires,

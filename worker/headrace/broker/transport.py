@@ -115,11 +115,13 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     def _deliver(self, queue: str, claim: Claim) -> None:
         try:
             message = self._message(claim)
-        except (ValueError, TypeError, KeyError):
+            self.connection._deliver(message, queue)  # noqa: SLF001 - as kombu's own channels do
+        except (redis.RedisError, OSError):
+            raise
+        except Exception:
+            # Hazard: what left here would end the worker, and every other one after it.
             logger.exception("what lay in %s is no message: it is in dead.%s now", claim.queue, claim.queue)
             self.claims.bury(claim)
-            return
-        self.connection._deliver(message, queue)  # noqa: SLF001 - as kombu's own channels do
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """Claim one message, for `basic_get`."""
