@@ -15,7 +15,6 @@ def test_a_slow_model_fills_its_own_lane_and_holds_up_no_other(client: Client, c
     with cluster.workers("faulty", "minilm") as launcher:
         client.submit_many("faulty", [{"text": str(each), "do": "sleep", "seconds": 0.5} for each in range(jobs_total)])
         wait_until(lambda: client.redis.llen("infer.faulty") <= jobs_total - WINDOWS * SMALLEST_WINDOW)
-        # Three: a read that is under way takes one from the list even when nobody wants it.
         client.submit_many("minilm", [{"text": "claimed beside a full lane"}] * 3)
         wait_until(lambda: not client.redis.llen("infer.minilm"), timeout=5)
         assert client.redis.llen("infer.faulty") >= jobs_total - WINDOWS * FIRST_WINDOW
@@ -24,11 +23,11 @@ def test_a_slow_model_fills_its_own_lane_and_holds_up_no_other(client: Client, c
 
 
 def test_a_chunk_larger_than_two_windows_is_claimed_alone(client: Client, cluster: Cluster) -> None:
+    chunk = [{"text": str(each), "do": "sleep", "seconds": 0.5} for each in range(3 * FIRST_WINDOW)]
+    for _ in range(3):
+        client.app.send_task("infer.faulty", args=[chunk], queue="infer.faulty")
+    # They wait before the worker comes, which knows nothing of their size.
     with cluster.workers("faulty") as launcher:
-        chunk = [{"text": str(each), "do": "sleep", "seconds": 0.5} for each in range(3 * FIRST_WINDOW)]
-        for _ in range(3):
-            client.app.send_task("infer.faulty", args=[chunk], queue="infer.faulty")
-        wait_until(lambda: client.redis.llen("infer.faulty") < 3)
         wait_until(lambda: any((client.app.control.inspect(timeout=0.5).active() or {}).values()))
         assert client.redis.llen("infer.faulty") == 2
         launcher.hurry()

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+import orjson
 import pytest
 
 from headrace.client import Client, PendingResult
@@ -38,7 +39,41 @@ def test_no_message_stops_the_worker_and_each_is_answered(client: Client, cluste
         assert client.pending(odd_channel).result(timeout=20)["text"] == "a"
         assert client.submit("faulty", {"text": "after"}).result(timeout=20)["text"] == "after"
         assert launcher.workers[0].pid == worker
-        wait_until(lambda: not client.redis.hlen("unacked"))
+        wait_until(lambda: not list(client.redis.scan_iter("headrace:claims:*")))
+
+
+def test_what_is_no_message_is_put_aside_and_the_next_job_runs(client: Client, cluster: Cluster) -> None:
+    sound = _message(client)
+    with cluster.workers("faulty") as launcher:
+        worker = launcher.workers[0].pid
+        shapes = [
+            b"no JSON",
+            b"[" * 200_000,
+            b"5",
+            b"{}",
+            orjson.dumps(sound | {"headers": None}),
+            orjson.dumps(sound | {"headers": ["a"]}),
+            orjson.dumps(sound | {"headers": sound["headers"] | {"task": ["infer.faulty"]}}),
+            orjson.dumps(sound | {"headers": sound["headers"] | {"id": ["a"]}}),
+            orjson.dumps(sound | {"content-type": 5}),
+            orjson.dumps(sound | {"body": "no base64"}),
+            orjson.dumps(sound | {"properties": sound["properties"] | {"delivery_info": "none"}}),
+        ]
+        for shape in shapes:
+            client.redis.lpush("infer.faulty", shape)
+        assert client.submit("faulty", {"text": "after"}).result(timeout=20)["text"] == "after"
+        assert launcher.workers[0].pid == worker
+        wait_until(lambda: not list(client.redis.scan_iter("headrace:claims:*")))
+        put_aside: Any = client.redis.lrange("dead.infer.faulty", 0, -1)
+        assert set(shapes[:4]) <= set(put_aside)
+
+
+def _message(client: Client) -> dict[str, Any]:
+    """A job's message as it lies in Redis."""
+    _publish(client, BODY, {})
+    taken: Any = client.redis.rpop("infer.faulty")
+    message: dict[str, Any] = orjson.loads(taken)
+    return message
 
 
 def _publish(client: Client, body: Any, headers: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from headrace import errors
-from headrace.errors import HeadraceError, InferenceFailed, ResultTimeout, error_from_name, error_from_wire
+from headrace.errors import HeadraceError, InferenceFailed, ResultTimeout, describe, error_from_name, error_from_wire
 
 #: Everything in the file, without what tests of other files may have derived.
 ALL = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HeadraceError)]
@@ -69,3 +69,15 @@ def test_a_message_is_not_needed_on_the_wire() -> None:
 def test_a_result_that_does_not_come_is_caught_as_a_timeout_too() -> None:
     with pytest.raises(TimeoutError):
         raise ResultTimeout("not yet")
+
+
+class Mute(InferenceFailed):
+    """Some plugin's error."""
+
+    def __str__(self) -> str:
+        raise KeyError
+
+
+def test_an_error_whose_message_cannot_be_had_is_told_all_the_same() -> None:
+    assert describe(Mute()) == "Mute: (its message cannot be had: __str__ raised KeyError)"
+    assert "KeyError" in Mute().to_wire()["message"]

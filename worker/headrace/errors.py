@@ -38,7 +38,7 @@ class HeadraceError(Exception):
 
     def to_wire(self) -> dict[str, Any]:
         """The `{"code", "message"}` mapping that results and output rows carry."""
-        return {"code": self.code, "message": str(self)}
+        return {"code": self.code, "message": _message_of(self)}
 
 
 class ConfigError(HeadraceError):
@@ -160,6 +160,23 @@ class ResultTimeout(HeadraceError, TimeoutError):
     """No result within the time-out; the job itself goes on."""
 
     code = "result_timeout"
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an exception, whatever its `__str__` does.
+
+    Example:
+        >>> describe(KeyError("text"))
+        "KeyError: 'text'"
+    """
+    return f"{type(error).__name__}: {_message_of(error)}"
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as caught:  # noqa: BLE001 - a plugin's own class may raise anything
+        return f"(its message cannot be had: __str__ raised {type(caught).__name__})"
 
 
 def _tree(root: type[HeadraceError]) -> list[type[HeadraceError]]:

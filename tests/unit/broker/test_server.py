@@ -27,7 +27,7 @@ def put(folder: Path, name: str, script: str) -> Path:
     ("name", "says", "data_name"),
     [
         ("redis-server", "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", "redis-7"),
-        ("redis-server", "Redis server v=6.0.16", "redis-6"),
+        ("redis-server", "Redis server v=6.2.6", "redis-6"),
         ("redis-server", "Valkey server v=8.1.0 sha=0", "valkey-8"),
         ("valkey-server", "Valkey server v=10.0.1 sha=0", "valkey-10"),
     ],
@@ -49,6 +49,7 @@ def test_valkey_on_path_comes_before_redis(programs: Path) -> None:
     "script",
     [
         "echo 'Redis server v=5.0.7 sha=0'",
+        "echo 'Redis server v=6.0.16'",
         "echo 'KeyDB server v=6.3.4'",
         "printf '\\377'",
         "exit 1",

@@ -8,7 +8,7 @@ import redis
 from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 
-from headrace.broker.claims import Claims
+from headrace.broker.claims import Claim, Claims
 from headrace.broker.transport import leased_transport
 from tests.utils.waiting import wait_until
 
@@ -167,3 +167,49 @@ def test_without_a_lease_nothing_comes(worker: Worker, send: Callable[..., None]
     assert worker.claims.lost
     worker.claims.begin()
     assert worker.get(1) == ["a"]
+
+
+def test_what_cannot_be_taken_now_comes_once_it_can(worker: Worker, send: Callable[..., None]) -> None:
+    refusals = iter([redis.OutOfMemoryError("full"), redis.OutOfMemoryError("full")])
+
+    def take(message: Any) -> None:
+        if message.headers["id"] == "b" and (error := next(refusals, None)):
+            raise error
+        worker.messages.append(message)
+
+    worker.consumer.on_message = take
+    send("a", "b", "c")
+    assert worker.get(3) == ["a", "c", "b"]
+
+
+def test_what_cannot_be_put_aside_now_is_once_it_can_and_holds_up_nothing(
+    worker: Worker, send: Callable[..., None], client: redis.Redis
+) -> None:
+    client.lpush(MILL, b"no JSON")
+    send("a")
+    refused = worker.claims.bury
+
+    def full(claim: Claim) -> None:
+        worker.claims.bury = refused  # type: ignore[method-assign]
+        raise redis.OutOfMemoryError("full")
+
+    worker.claims.bury = full  # type: ignore[method-assign]
+    assert worker.get(1) == ["a"]
+    wait_until(lambda: worker.look() or client.llen(f"dead.{MILL}"), 5)
+
+
+def test_what_was_not_delivered_when_the_lease_ran_out_is_another_workers(
+    worker: Worker, send: Callable[..., None], client: redis.Redis
+) -> None:
+    def refuse(_: Any) -> None:
+        raise redis.OutOfMemoryError("full")
+
+    worker.consumer.on_message = refuse
+    send("a")
+    wait_until(lambda: worker.look() or worker.claims.count, 5)
+    worker.claims.begin()
+    worker.consumer.on_message = worker.messages.append
+    send("b")
+    assert worker.get(1) == ["b"]
+    worker.look()
+    assert len(worker.messages) == 1

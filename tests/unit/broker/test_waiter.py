@@ -58,6 +58,12 @@ def test_a_notice_resolves_its_job_and_a_lost_one_costs_a_moment(client: redis.R
     assert unheard.result(timeout=5)["result"] == "unheard"
 
 
+def test_a_lost_notice_costs_a_moment_among_many_others(client: redis.Redis, waiter: ResultWaiter) -> None:
+    (unheard,) = waiter.futures(["unheard"])
+    _store(client, "unheard")
+    wait_until(lambda: client.publish(CHANNEL, "of another") and unheard.done(), 5)
+
+
 @pytest.mark.parametrize("status", ["PENDING", "STARTED", "RETRY"])
 def test_a_state_that_is_not_final_resolves_nothing(client: redis.Redis, waiter: ResultWaiter, status: str) -> None:
     _store(client, "a", status=status)

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.consumer.job import Job
-from headrace.consumer.lane import FIRST_WINDOW, LARGEST_WINDOW, SMALLEST_WINDOW, Lane, Rate, room_for, window_size
+from headrace.consumer.lane import (
+    FIRST_WINDOW,
+    LARGEST_WINDOW,
+    SMALLEST_WINDOW,
+    WINDOWS,
+    Lane,
+    Rate,
+    room_for,
+    window_size,
+)
 
 SIZES = st.lists(st.integers(1, FIRST_WINDOW), min_size=1, max_size=60)
 LARGE_SIZES = st.lists(st.integers(FIRST_WINDOW + 1, 50 * FIRST_WINDOW), min_size=1, max_size=20)
@@ -140,6 +149,13 @@ def test_as_many_messages_may_come_as_fit_into_two_windows(held: int, window: in
 )
 def test_the_bounds_of_room(held: int, message: int, room: int) -> None:
     assert room_for(held, 64, message) == room
+
+
+def test_a_lane_that_knows_no_size_takes_one_message() -> None:
+    lane = Lane("m")
+    assert lane.room == 1
+    lane.put(_job(1))
+    assert lane.room == WINDOWS * FIRST_WINDOW - 1
 
 
 def test_what_the_engine_has_takes_room_until_it_is_answered() -> None:

@@ -92,6 +92,17 @@ def test_a_redis_that_is_away_stops_neither_the_beat_nor_the_shutdown(
     ]  # fmt: skip
 
 
+def test_models_that_a_redis_refused_are_published_with_a_later_beat(desk: Desk) -> None:
+    registry = Registry(desk.redis)
+    consumer = _consumer(registry)
+    desk.redis.config_set("maxmemory", "1")
+    Announce(consumer).start(consumer)
+    desk.redis.config_set("maxmemory", "0")
+    assert registry.models() == {}
+    consumer.timer.queue[0].entry()
+    assert registry.models() == MANIFESTS
+
+
 @pytest.mark.parametrize(
     ("tokens", "limit"), [(4096, "m: 8 items, 4096 units"), (None, "m: 8 items, any number of units")]
 )

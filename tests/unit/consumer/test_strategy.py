@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 from celery.worker import state
 
@@ -76,12 +77,13 @@ def test_a_message_without_an_id_leaves_the_queue(desk: Desk) -> None:
     assert desk.unacked == 0
 
 
-def test_a_refusal_that_cannot_be_stored_leaves_the_message_claimed(desk: Desk) -> None:
+def test_a_refusal_that_cannot_be_stored_is_tried_again(desk: Desk) -> None:
     desk.publish(5)
     message = desk.message()
     desk.redis.config_set("maxmemory", "1")
     try:
-        _take(desk, message)
+        with pytest.raises(redis.OutOfMemoryError):
+            _take(desk, message)
     finally:
         desk.redis.config_set("maxmemory", "0")
     assert desk.unacked == 1

@@ -16,6 +16,13 @@ from headrace.sdk.messages import Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
 
+class Mute(Exception):
+    """Raises again when it is printed."""
+
+    def __str__(self) -> str:
+        raise KeyError
+
+
 class Doubler(ModelPluginInterface):
     """Doubles numbers; misbehaves on the inputs that it is told to."""
 
@@ -38,6 +45,8 @@ class Doubler(ModelPluginInterface):
             return outcomes
         if self.breaks == "raise":
             raise ValueError("no such number")
+        if self.breaks == "mute":
+            raise Mute
         return {"short": outcomes[:-1], "none": None, "foreign": [1] * len(batch)}[self.breaks]  # type: ignore[return-value]
 
 
@@ -76,7 +85,7 @@ def test_outcomes_belong_to_their_items() -> None:
     assert {item_id: output for item_id, (output, _) in answers.items()} == {100 + each: 2 * each for each in range(20)}
 
 
-@pytest.mark.parametrize("breaks", ["raise", "short", "none", "foreign"])
+@pytest.mark.parametrize("breaks", ["raise", "short", "none", "foreign", "mute"])
 def test_a_bad_item_fails_alone(breaks: str) -> None:
     answers = _run(Doubler(bad=frozenset({3, 11}), breaks=breaks), _entries(16)).answers
     assert len(answers) == 16

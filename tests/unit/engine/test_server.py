@@ -11,6 +11,7 @@ import pytest
 
 from headrace.engine.messages import Cancel, Ended, Loaded, Message, Outcomes, Ready, Started, Window
 from headrace.engine.process import EngineProcess
+from headrace.errors import HeadraceError
 from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import PluginManager
@@ -181,11 +182,11 @@ def test_a_model_that_cannot_be_loaded_fails_its_items_and_no_others(
 def test_what_the_framework_cannot_handle_fails_the_window_and_the_engine_goes_on(
     engine: ServedEngine, plugins: dict[str, Upper]
 ) -> None:
-    class Unprintable(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("not even its message")
+    class Unsendable(HeadraceError):
+        def to_wire(self) -> dict[str, Any]:
+            raise RuntimeError("not even its code")
 
-    plugins["a"].on["bad"] = _raising(Unprintable())
+    plugins["a"].on["bad"] = _raising(Unsendable())
     engine.send(_window("a", (1, "x"), (2, "bad")), _window("a", (3, "y")))
     assert _answers(engine.hear(Outcomes, 2)) == {1: "inference_failed", 2: "inference_failed", 3: "Y"}
 

@@ -28,6 +28,8 @@ def make_app(url: str, settings: Settings) -> Celery:
         broker_url=url,
         result_backend=_backend_url(url),
         broker_connection_retry_on_startup=True,
+        # A Redis that refuses (it is full, say) is waited for like one that is away.
+        broker_channel_error_retry=True,
         broker_transport_options=_transport_options(settings),
         result_backend_transport_options={"socket_connect_timeout": settings.connect_timeout},
         # Hazard: what leaves the backend in here, Celery's tracer stores as the job's FAILURE.
@@ -58,7 +60,11 @@ def _route(name: str, *_args: Any, **_kwargs: Any) -> dict[str, str] | None:
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
-    return {"socket_connect_timeout": settings.connect_timeout, "socket_keepalive": True}
+    return {
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_timeout": settings.connect_timeout,
+        "socket_keepalive": True,
+    }
 
 
 def _backend_url(url: str) -> str:

@@ -23,11 +23,17 @@ _REAPED_AT_ONCE = 500
 class Claim:
     """One message, and its number among those of its incarnation."""
 
+    incarnation: str
     number: int
     #: The list that it came from, without a prefix.
     queue: str
     #: The message as the producer's transport wrote it.
     payload: bytes
+
+    @property
+    def tag(self) -> str:
+        """A delivery tag unlike any that another worker or incarnation gives."""
+        return f"{self.incarnation}:{self.number}"
 
 
 class LeaseLost(Exception):
@@ -109,7 +115,9 @@ class Claims:
             raise
         self._uncertain = False
         messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
-        claims = [Claim(first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)]
+        claims = [
+            Claim(self.incarnation, first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)
+        ]
         self._held.update(claim.number for claim in claims)
         return claims
 
@@ -127,10 +135,6 @@ class Claims:
         """
         if jobs:
             self._client.hset(self._key("begun"), mapping=jobs)  # type: ignore[arg-type]  # numbers are as good as text
-
-    def tag_of(self, claim: Claim) -> str:
-        """The delivery tag of a claim, unlike any that another worker or incarnation gives."""
-        return f"{self.incarnation}:{claim.number}"
 
     def number_of(self, tag: str) -> int:
         """The number of a tag's claim; 0, which is nobody's, if its incarnation is over."""
@@ -150,7 +154,9 @@ class Claims:
             self._released -= released
 
     def bury(self, claim: Claim) -> None:
-        """Put what is no message aside, where nobody meets it again."""
+        """Put what is no message aside, where nobody meets it again; nothing happens if it was reaped."""
+        if not self.number_of(claim.tag):
+            return
         with self._client.pipeline(transaction=True) as pipe:
             pipe.lpush(f"{self._prefix}dead.{claim.queue}", claim.payload)
             pipe.hdel(self._key("claims"), str(claim.number))

@@ -17,7 +17,7 @@ def connect(url: str, settings: Settings, *, timeout: float | None = None) -> re
     Args:
         url: Where Redis is.
         settings: For the time-outs.
-        timeout: Seconds that one answer may take; None is meant for large results.
+        timeout: Seconds of silence after which Redis hangs, by default `connect_timeout`.
 
     Raises:
         ConfigError: If it is no such URL.
@@ -26,7 +26,7 @@ def connect(url: str, settings: Settings, *, timeout: float | None = None) -> re
         return redis.Redis.from_url(
             _redis_url(url),
             socket_connect_timeout=settings.connect_timeout,
-            socket_timeout=timeout or 10 * settings.connect_timeout,
+            socket_timeout=timeout or settings.connect_timeout,
             health_check_interval=30,
         )
     except ValueError as error:
@@ -40,7 +40,7 @@ def ping(url: str, settings: Settings) -> None:
         BrokerUnavailable: If it gives none within seconds, whether it is away or hangs.
         ConfigError: If it is no Redis URL.
     """
-    with broker_errors(url), closing(connect(url, settings, timeout=settings.connect_timeout)) as client:
+    with broker_errors(url), closing(connect(url, settings)) as client:
         client.ping()
 
 

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 #: Renewals within one lease, each of which may wait as long for its answer.
 _RENEWALS = 4
-#: Seconds between two looks for workers that are gone.
+#: Seconds between two looks for workers that are gone; a longer lease is renewed as often.
 _REAP_SECONDS = 1.0
 
 
@@ -61,10 +61,12 @@ class Lease:
 @contextmanager
 def leased(claims: Claims, seconds: float) -> Iterator[None]:
     """Hold a lease while the block runs; give back what is claimed still when it ends."""
-    with Lease(claims, seconds=seconds):
-        yield
     try:
-        claims.keep_only([])
-        claims.end()
-    except redis.RedisError as error:
-        logger.warning("claims could not be given back (%s): they are once the lease has run out", error)
+        with Lease(claims, seconds=seconds):
+            yield
+    finally:
+        try:
+            claims.keep_only([])
+            claims.end()
+        except redis.RedisError as error:
+            logger.warning("claims could not be given back (%s): they are once the lease has run out", error)

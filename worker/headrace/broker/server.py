@@ -13,8 +13,9 @@ from headrace.errors import BrokerUnavailable
 
 Engine = Literal["redis", "valkey"]
 
-_VERSION = re.compile(r"\b(redis|valkey) server v=(\d+)\.", re.IGNORECASE)
-_OLDEST = 6
+_VERSION = re.compile(r"\b(redis|valkey) server v=(\d+)\.(\d+)", re.IGNORECASE)
+#: The first with BLMOVE, by which a worker waits for a list.
+_OLDEST = (6, 2)
 _VERSION_SECONDS = 5.0
 
 
@@ -96,6 +97,6 @@ def _inspect(binary: Path) -> Server | None:
     except (OSError, subprocess.SubprocessError):
         return None
     match = _VERSION.search(done.stdout.decode(errors="replace"))
-    if match is None or int(match[2]) < _OLDEST:
+    if match is None or (int(match[2]), int(match[3])) < _OLDEST:
         return None
     return Server(binary=binary.absolute(), engine=cast(Engine, match[1].lower()), major=int(match[2]))

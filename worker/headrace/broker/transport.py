@@ -7,6 +7,7 @@ at a list without popping, and takes many messages with one script (`broker/clai
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Empty
@@ -67,6 +68,8 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         super().__init__(*args, **kwargs)
         #: Queues that may hold something; the others are waited for.
         self._hopeful: set[str] = set()
+        #: Claims that no consumer has got yet, and the queues that they are for.
+        self._undelivered: deque[tuple[str, Claim]] = deque()
         self._swept_at = 0.0
         self._peeks: dict[str, Any] = {}
 
@@ -85,6 +88,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         if time.monotonic() - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = time.monotonic()
             self._hopeful.update(self.active_queues)
+            self._deliver_all()
         queues = self._queue_cycle.consume(len(self.active_queues))
         room = {queue: count for queue in queues if (count := self.room(queue)) > 0}
         if hopeful := {queue: count for queue, count in room.items() if queue in self._hopeful}:
@@ -109,10 +113,22 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
                 self._hopeful.discard(queue)
             else:
                 self._queue_cycle.rotate(queue)
-            for claim in taken:
+            self._undelivered.extend((queue, claim) for claim in taken)
+        self._deliver_all()
+
+    def _deliver_all(self) -> None:
+        for _ in range(len(self._undelivered)):
+            queue, claim = self._undelivered.popleft()
+            try:
                 self._deliver(queue, claim)
+            except redis.ResponseError as error:
+                logger.warning("a message of %s cannot be taken now (%s): it is tried again", queue, error)
+                self._undelivered.append((queue, claim))
 
     def _deliver(self, queue: str, claim: Claim) -> None:
+        if not self.claims.number_of(claim.tag):
+            # The lease has run out meanwhile: another worker has it.
+            return
         try:
             message = self._message(claim)
             self.connection._deliver(message, queue)  # noqa: SLF001 - as kombu's own channels do
@@ -120,7 +136,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             raise
         except Exception:
             # Hazard: what left here would end the worker, and every other one after it.
-            logger.exception("what lay in %s is no message: it is in dead.%s now", claim.queue, claim.queue)
+            logger.exception("what lay in %s is no message: it goes to dead.%s", claim.queue, claim.queue)
             self.claims.bury(claim)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
@@ -133,7 +149,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     def _message(self, claim: Claim) -> dict[str, Any]:
         message: dict[str, Any] = loads(claim.payload.decode())
         # A tag of our own: a message that comes again has its producer's a second time.
-        message["properties"]["delivery_tag"] = self.claims.tag_of(claim)
+        message["properties"]["delivery_tag"] = claim.tag
         return message
 
     def _peek(self, poller: "LeasedPoller", queue: str, name: str) -> None:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at everything that is waited for. A notice can get lost
 #: while a connection is rebuilt, and a revoke by a worker without the job sends none.
 _SWEEP_SECONDS = 1.0
+#: Seconds by which each job that is waited for puts the next look off: ten times what it costs.
+_SWEEP_SECONDS_EACH = 0.0001
 _GROUP = 256
 #: Seconds for which results are waited for while Redis is away.
 _PATIENCE_SECONDS = 60.0
@@ -112,12 +114,16 @@ class ResultWaiter:
         with contextlib.closing(pubsub):
             pubsub.subscribe(self._channel)
             self._lost_at = None
+            sweep_at = time.monotonic()
             while not self._closed.is_set():
                 heard = _drain(pubsub)
                 with self._lock:
                     waited = list(self._futures.keys())
-                # Silence for a whole period: look at everything.
-                self._collect([job_id for job_id in waited if job_id in heard] if heard else waited)
+                if time.monotonic() >= sweep_at:
+                    self._collect(waited)
+                    sweep_at = time.monotonic() + max(_SWEEP_SECONDS, len(waited) * _SWEEP_SECONDS_EACH)
+                else:
+                    self._collect([job_id for job_id in waited if job_id in heard])
 
     def _collect(self, job_ids: Sequence[str]) -> None:
         for start in range(0, len(job_ids), _GROUP):

@@ -74,7 +74,7 @@ class Lane:
         #: Items that the engine has and that have no outcome yet.
         self.handed = 0
         #: Items of the last messages: the next one may bring as many as the largest of them.
-        self._sizes: deque[int] = deque([1], maxlen=_REMEMBERED)
+        self._sizes: deque[int] = deque(maxlen=_REMEMBERED)
 
     @property
     def window(self) -> int:
@@ -83,7 +83,9 @@ class Lane:
 
     @property
     def room(self) -> int:
-        """How many messages of the model this worker may claim."""
+        """How many messages of the model this worker may claim; one while nothing is known of their sizes."""
+        if not self._sizes:
+            return 1
         return room_for(self.waiting + self.handed, self.window, max(self._sizes))
 
     def put(self, job: Job) -> None:

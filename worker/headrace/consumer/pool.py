@@ -151,10 +151,13 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
                 self._lane(job.model).discard(job)
 
     def _drain(self) -> None:
-        while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
-            self._hub.run_once()
-            # After a lost connection the loop watches neither the engine nor our timer.
-            self._tick()
+        try:
+            while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
+                self._hub.run_once()
+                # After a lost connection the loop watches neither the engine nor our timer.
+                self._tick()
+        except (redis.RedisError, OSError) as error:
+            logger.warning("ending with jobs unsettled, which other workers run again: %s", error)
 
     def on_terminate(self) -> None:
         """Cold shutdown: the engine ends now, every unsettled job goes back."""

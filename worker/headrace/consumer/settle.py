@@ -17,7 +17,7 @@ from celery.states import FAILURE, READY_STATES
 from kombu.exceptions import OperationalError
 
 from headrace.consumer.job import Job
-from headrace.errors import HeadraceError, InferenceFailed
+from headrace.errors import HeadraceError, InferenceFailed, describe
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
@@ -54,24 +54,19 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _give_up(job: Job, error: Exception) -> bool:
-    failure = InferenceFailed(f"the outcome cannot be stored ({type(error).__name__}: {error}): mind the job's headers")
-    if not store_failure(job.request.task.backend, job.request.id, job.trace_args[2], failure):
+    failure = InferenceFailed(f"the outcome cannot be stored ({describe(error)}): mind the job's headers")
+    try:
+        store_failure(job.request.task.backend, job.request.id, job.trace_args[2], failure)
+    except Exception:
+        logger.exception("the failure of job %s could not be stored", job.request.id)
         return False
     job.request.acknowledge()
     return True
 
 
-def store_failure(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> bool:
-    """Store a FAILURE past the tracer, for a message that Celery can make nothing of.
-
-    Never raises; returns whether it is stored.
-    """
-    try:
-        backend.store_result(job_id, error, FAILURE, request=Context(headers, children=[]))
-    except Exception:
-        logger.exception("the failure of job %s could not be stored", job_id)
-        return False
-    return True
+def store_failure(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> None:
+    """Store a FAILURE past the tracer, for a message that Celery can make nothing of."""
+    backend.store_result(job_id, error, FAILURE, request=Context(headers, children=[]))
 
 
 def _trace(job: Job) -> None:

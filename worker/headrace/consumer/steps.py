@@ -44,11 +44,11 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._timer: Any = None
+        self._published = False
 
     def start(self, consumer: Any) -> None:
         """Publish at once and then every two seconds."""
-        registry: Registry = consumer.app.headrace_registry
-        registry.publish(consumer.app.headrace_manifests)
+        self._published = False
         self._beat(consumer)
         self._timer = consumer.timer.call_repeatedly(BEAT_SECONDS, self._beat, (consumer,))
 
@@ -65,8 +65,12 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         pool: BatchPool = consumer.pool
         models = sorted(consumer.app.headrace_manifests)
         record = WorkerRecord(name=consumer.hostname, device=pool.device, models=models, resident=pool.resident)
+        registry: Registry = consumer.app.headrace_registry
         try:
-            consumer.app.headrace_registry.beat(record)
+            if not self._published:
+                registry.publish(consumer.app.headrace_manifests)
+                self._published = True
+            registry.beat(record)
         except redis.RedisError as error:
             # Celery's own consumer notices a lost broker and reconnects.
             logger.warning("no sign of life could be given: %s", error)

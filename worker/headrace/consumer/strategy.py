@@ -9,7 +9,7 @@ from celery import Celery
 from celery.worker.strategy import default
 
 from headrace.consumer.settle import store_failure
-from headrace.errors import InvalidInput
+from headrace.errors import InvalidInput, describe
 
 logger = logging.getLogger(__name__)
 
@@ -25,23 +25,20 @@ def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..
     def take_or_refuse(message: Any, *args: Any, **kwargs: Any) -> None:
         try:
             take(message, *args, **kwargs)
-        except consumer.connection_errors:
+        except (*consumer.connection_errors, redis.RedisError):
+            # Nothing is wrong with the message: the transport delivers it again.
             raise
-        except redis.RedisError:
-            # Nothing is wrong with the message: it stays claimed until this worker reconnects or ends.
-            logger.exception("a message of %s could not be taken", task.name)
         except Exception as error:
             logger.exception("a message of %s cannot be read", task.name)
-            if _refuse(app, message, error):
-                message.reject_log_error(logger, consumer.connection_errors)
+            _refuse(app, message, error)
+            message.reject_log_error(logger, consumer.connection_errors)
 
     return take_or_refuse
 
 
-def _refuse(app: Celery, message: Any, error: Exception) -> bool:
-    """Answer whoever waits, if the message tells its id; return whether it can go."""
+def _refuse(app: Celery, message: Any, error: Exception) -> None:
+    """Answer whoever waits, if the message tells its id."""
     job_id = message.headers.get("id")
-    if not isinstance(job_id, str):
-        return True
-    told = f"the message cannot be read ({type(error).__name__}: {error}): send it by Celery's protocol 2"
-    return store_failure(app.backend, job_id, message.headers, InvalidInput(told))
+    if isinstance(job_id, str):
+        told = f"the message cannot be read ({describe(error)}): send it by Celery's protocol 2"
+        store_failure(app.backend, job_id, message.headers, InvalidInput(told))

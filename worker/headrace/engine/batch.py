@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from headrace.engine.bisect import bisecting
 from headrace.engine.outcomes import Answer, Report
-from headrace.errors import DeadlineExceeded, HeadraceError, InferenceFailed, JobRevoked
+from headrace.errors import DeadlineExceeded, HeadraceError, InferenceFailed, JobRevoked, describe
 from headrace.memory.plan import plan_batches
 from headrace.sdk.messages import Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
@@ -88,6 +88,6 @@ def infer_bisecting(plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> 
 def _as_headrace_error(caught: Exception) -> HeadraceError:
     if isinstance(caught, HeadraceError):
         return caught
-    error = InferenceFailed(f"{type(caught).__name__}: {caught}")
+    error = InferenceFailed(f"{describe(caught)}")
     error.__cause__ = caught
     return error

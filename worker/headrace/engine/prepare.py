@@ -3,7 +3,7 @@
 from headrace.engine.batch import Entry
 from headrace.engine.bisect import bisecting
 from headrace.engine.messages import Window
-from headrace.errors import BatchLawBroken, HeadraceError, InvalidInput
+from headrace.errors import BatchLawBroken, HeadraceError, InvalidInput, describe
 from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -23,7 +23,7 @@ def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
 def _as_refusal(caught: Exception) -> HeadraceError:
     if isinstance(caught, HeadraceError):
         return caught
-    error = InvalidInput(f"prepare raised {type(caught).__name__}: {caught}")
+    error = InvalidInput(f"prepare raised {describe(caught)}")
     error.__cause__ = caught
     return error
 

@@ -14,7 +14,7 @@ from headrace.engine.inbox import Inbox, Waiting
 from headrace.engine.messages import Cancel, Decoder, Loaded, Message, Ready, Shutdown, Window
 from headrace.engine.outcomes import Answer, Report
 from headrace.engine.prepare import prepare_window
-from headrace.errors import HeadraceError, InferenceFailed, SetupFailed
+from headrace.errors import HeadraceError, InferenceFailed, SetupFailed, describe
 from headrace.plugins.manager import PluginManager
 from headrace.sdk.messages import Outcome
 from headrace.sdk.plugin import ModelPluginInterface
@@ -68,7 +68,7 @@ class EngineServer:
             self._prepare_and_infer(model, plugin, turn)
         except Exception as caught:
             logger.exception("a window of %s could not be run", model)
-            error = InferenceFailed(f"the engine could not run the item: {type(caught).__name__}: {caught}")
+            error = InferenceFailed(f"the engine could not run the item: {describe(caught)}")
             # Items that have an outcome already keep it: the worker takes the first one.
             self._report.answer(model, 0.0, _all_failed(item_ids, error))
 
@@ -138,6 +138,6 @@ def _as_setup_failure(model: str, caught: Exception) -> HeadraceError:
     logger.error("model %s cannot be used", model, exc_info=caught)
     if isinstance(caught, HeadraceError):
         return caught
-    error = SetupFailed(f"model {model} could not be loaded: {type(caught).__name__}: {caught}")
+    error = SetupFailed(f"model {model} could not be loaded: {describe(caught)}")
     error.__cause__ = caught
     return error

@@ -138,7 +138,7 @@ def _broker(settings: Settings) -> Check:
 def _given_broker(url: str, settings: Settings) -> Check:
     with (
         broker_errors(url),
-        closing(connect(url, settings, timeout=settings.connect_timeout)) as redis,
+        closing(connect(url, settings)) as redis,
     ):
         server: Any = redis.info("server")
     name = server.get("server_name", "redis")

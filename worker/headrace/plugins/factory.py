@@ -6,7 +6,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from headrace.errors import HeadraceError, MissingRequirement, SetupFailed
+from headrace.errors import HeadraceError, MissingRequirement, SetupFailed, describe
 from headrace.plugins.catalog import FoundPlugin
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
@@ -44,7 +44,7 @@ class PluginFactory:
             raise
         except Exception as error:
             name = found.manifest.name
-            raise SetupFailed(f"model {name}: initialize raised {type(error).__name__}: {error}") from error
+            raise SetupFailed(f"model {name}: initialize raised {describe(error)}") from error
         return plugin
 
     def load_class(self, found: FoundPlugin) -> tuple[type[ModelPluginInterface], BaseConfig]:

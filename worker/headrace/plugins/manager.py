@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.errors import HeadraceError, SetupFailed
+from headrace.errors import HeadraceError, SetupFailed, describe
 from headrace.plugins.catalog import Catalog
 from headrace.plugins.factory import PluginFactory
 from headrace.sdk.attention import AttentionStrategy
@@ -109,7 +109,7 @@ class PluginManager:
             _clean_up(name, plugin)
             if isinstance(error, HeadraceError):
                 raise
-            raise SetupFailed(f"model {name}: load_model raised {type(error).__name__}: {error}") from error
+            raise SetupFailed(f"model {name}: load_model raised {describe(error)}") from error
         return plugin
 
 

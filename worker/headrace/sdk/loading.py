@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from headrace.errors import ConfigError, PluginImportFailed
+from headrace.errors import ConfigError, PluginImportFailed, describe
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.manifest import MANIFEST_NAME, PluginManifest, describe_errors
 from headrace.sdk.plugin import ModelPluginInterface
@@ -54,7 +54,7 @@ def import_plugin_class(manifest: PluginManifest, folder: Path, root: Path | Non
         module = importlib.import_module(manifest.module)
     except (Exception, SystemExit) as error:
         raise PluginImportFailed(
-            f"{where}, which does not import ({type(error).__name__}: {error}): "
+            f"{where}, which does not import ({describe(error)}): "
             "correct entry_point, or install what the module needs and list it under requirements"
         ) from error
     file = Path(module.__file__ or "")
