@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 from celery import Celery
-from celery.worker.request import Request, create_request_cls
+from celery.worker.request import create_request_cls
 from kombu import Connection
 
 from headrace.broker.app import INFER
@@ -14,6 +14,8 @@ from headrace.broker.claims import Claims
 from headrace.broker.transport import leased_transport
 from headrace.consumer.job import Job
 from headrace.consumer.parse import parse_job
+from headrace.consumer.request import JobRequest
+from headrace.consumer.settle import Settler
 from headrace.sdk.messages import Outcome
 
 
@@ -44,7 +46,9 @@ class Desk:
         self.events = Events()
         self.claims = Claims(client, lease_seconds=60.0)
         self.claims.begin()
+        self.settler = Settler(self.claims, expires=600)
         app.headrace_claims = self.claims
+        app.headrace_settler = self.settler
         self._connection = self.connection(lambda _: 0)
         self._channel = self._connection.default_channel
 
@@ -76,12 +80,12 @@ class Desk:
         assert message, f"the queue of {model} is empty"
         return message
 
-    def claim(self, pool: Any, model: str = "m") -> Request:
+    def claim(self, pool: Any, model: str = "m") -> JobRequest:
         """The next message of a model's queue, as the request that Celery hands to this pool."""
         task = self.app.tasks[INFER + model]
         message = self.message(model)
-        request_class = create_request_cls(Request, task, pool, "tests", self.events, app=self.app)
-        return request_class(
+        request_class = create_request_cls(JobRequest, task, pool, "tests", self.events, app=self.app)
+        request: JobRequest = request_class(
             message,
             on_ack=message.ack_log_error,
             on_reject=message.reject_log_error,
@@ -90,6 +94,7 @@ class Desk:
             eventer=self.events,
             task=task,
         )
+        return request
 
     def job(self, *args: Any, model: str = "m", **options: Any) -> Job:
         """Send, claim and parse a job."""
@@ -102,6 +107,17 @@ class Desk:
         self.claim(pool, model).execute_using_pool(pool)
         assert pool.job
         return pool.job
+
+    def settle(self, *jobs: Job) -> bool:
+        """Settle jobs; return whether that is over."""
+        self.settler.settle(jobs)
+        return not self.settler.busy
+
+    def settle_again(self) -> bool:
+        """Try again what Redis did not take, as the worker does after a second."""
+        self.settler._again_at = 0.0
+        self.settler.tick()
+        return not self.settler.busy
 
     def meta(self, job_id: str) -> dict[str, Any]:
         """What the backend has stored for a job."""

@@ -100,8 +100,8 @@ def test_a_success_is_never_replaced_by_a_failure(app: Celery, client: redis.Red
     assert value_of(app.backend.decode(_stored(client, "job-1"))) == "first"
 
 
-def test_a_failure_is_replaced_by_a_later_success(app: Celery, client: redis.Redis) -> None:
-    app.backend.store_result("job-1", InvalidInput("first try"), "FAILURE", request=OURS)
+def test_a_retry_is_replaced_by_a_later_success(app: Celery, client: redis.Redis) -> None:
+    app.backend.store_result("job-1", InvalidInput("first try"), "RETRY", request=OURS)
     app.backend.store_result("job-1", "second", "SUCCESS", request=OURS)
     assert value_of(codec.unpack(_stored(client, "job-1"))) == "second"
 

@@ -6,17 +6,24 @@ from typing import Any
 
 import pytest
 import redis
-from celery.app.trace import trace_task_ret
+from celery import signature
+from celery.app.task import Context
+from celery.states import EXCEPTION_STATES
 from celery.worker import state
 
+from headrace.broker.claims import Claims
 from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
-from headrace.consumer.settle import announce_revoked, current_job, settle
+from headrace.consumer.job import Job
+from headrace.consumer.trace import current_job
 from headrace.errors import HeadraceError, InferenceFailed, InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
 from tests.utils.requests import Desk, answer
+from tests.utils.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")  # as Celery tells of it
 
+LINK = signature("infer.other", args=["linked"])
+PACKED_REPLY = {REPLY_HEADER: PACKED}
 GOOD, BAD = Outcome(output={"text": "a"}), Outcome(error=InferenceFailed("told to"))
 REVOKED = Outcome(error=JobRevoked("before it ran"))
 
@@ -32,7 +39,7 @@ def test_an_output_is_stored_then_acknowledged_and_told_with_its_batches_seconds
     job = answer(desk.job({"text": "a"}), GOOD)
     job.seconds = 2.5
     assert desk.unacked == 1
-    assert settle(job)
+    assert desk.settle(job)
     assert (desk.meta(job.request.id)["status"], desk.meta(job.request.id)["result"]) == ("SUCCESS", {"text": "a"})
     assert desk.unacked == 0
     assert job.closed
@@ -42,7 +49,7 @@ def test_an_output_is_stored_then_acknowledged_and_told_with_its_batches_seconds
 
 def test_an_error_is_stored_as_a_failure_of_its_own_class_and_acknowledged(desk: Desk) -> None:
     job = answer(desk.job({"text": "a"}), Outcome(error=InvalidInput("no text")))
-    assert settle(job)
+    assert desk.settle(job)
     meta = desk.meta(job.request.id)
     assert meta["status"] == "FAILURE"
     assert isinstance(meta["result"], InvalidInput)
@@ -55,14 +62,14 @@ def test_the_engines_traceback_is_stored_with_the_error(desk: Desk) -> None:
     error = InferenceFailed("told to")
     error.__cause__ = ValueError("deep in the plugin")
     job = answer(desk.job({"text": "a"}), Outcome(error=error))
-    settle(job)
+    desk.settle(job)
     assert "deep in the plugin" in desk.meta(job.request.id)["traceback"]
 
 
 def test_a_chunk_succeeds_with_one_row_per_input_in_order(desk: Desk) -> None:
     job = answer(desk.job([1, 2, 3]), GOOD, BAD, GOOD)
     del job.batch_sizes[job.item_ids[1]]  # never in a batch
-    assert settle(job)
+    assert desk.settle(job)
     good = {"ok": True, "output": {"text": "a"}, "batch_size": 3}
     bad = {"ok": False, "error": {"code": "inference_failed", "message": "told to"}, "batch_size": 0}
     assert desk.meta(job.request.id)["result"] == [good, bad, good]
@@ -73,14 +80,14 @@ def test_outcomes_that_came_out_of_order_are_stored_in_the_order_of_the_inputs(d
     first, second = job.hand_over(2)
     job.outcomes[second.item_id] = Outcome(output="b")
     job.outcomes[first.item_id] = Outcome(output="a")
-    settle(job)
+    desk.settle(job)
     assert [row["output"] for row in desk.meta(job.request.id)["result"]] == ["a", "b"]
 
 
 def test_a_job_revoked_while_it_ran_is_stored_revoked_whatever_its_outcome(desk: Desk) -> None:
     job = answer(desk.job({"text": "a"}), GOOD)
     state.revoked.add(job.request.id)
-    assert settle(job)
+    assert desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "REVOKED"
     assert desk.unacked == 0
     assert desk.events.sent[-1] == (
@@ -91,23 +98,23 @@ def test_a_job_revoked_while_it_ran_is_stored_revoked_whatever_its_outcome(desk:
 def test_a_job_that_expired_before_any_item_ran_is_told_as_expired(desk: Desk) -> None:
     job = answer(desk.job([1, 2], expires=60.0), REVOKED, REVOKED)
     job.request.expires = job.request.expires.replace(year=2000)
-    assert settle(job)
+    assert desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "REVOKED"
     assert desk.events.sent[-1][1]["expired"]
 
 
 def test_a_chunk_of_which_something_ran_keeps_what_it_has(desk: Desk) -> None:
     job = answer(desk.job([1, 2]), GOOD, REVOKED)
-    assert settle(job)
+    assert desk.settle(job)
     assert [row["ok"] for row in desk.meta(job.request.id)["result"]] == [True, False]
 
 
 def test_what_celerys_terminate_has_announced_is_not_announced_again(desk: Desk) -> None:
     job = desk.job({"text": "a"})
-    announce_revoked(job)
-    announce_revoked(job)
+    job.request.announce_revoked(terminated=True)
+    assert desk.settle(job)
     assert desk.events.kinds == ["task-revoked"]
-    assert job.closed
+    assert desk.unacked == 0
 
 
 @pytest.mark.parametrize("headers", [{}, {REPLY_HEADER: PACKED}])
@@ -116,47 +123,147 @@ def test_a_result_that_redis_refuses_is_not_acknowledged_and_can_be_settled_agai
 ) -> None:
     job = answer(desk.job({"text": "a"}, headers=headers), GOOD)
     set_memory(1)
-    assert not settle(job)
+    assert not desk.settle(job)
     assert desk.unacked == 1
     set_memory(0)
-    assert settle(job)
+    assert desk.settle_again()
     assert desk.meta(job.request.id)["result"] == {"text": "a"}
     assert desk.unacked == 0
 
 
-def test_a_refusal_that_celerys_tracer_keeps_to_itself_is_noticed(
+def test_one_result_that_redis_refuses_holds_up_no_other(desk: Desk) -> None:
+    jobs = [answer(desk.job({"text": "a"}), GOOD) for _ in range(3)]
+    committed = desk.claims.commit
+
+    def refuse_first(settlements: Any, **options: Any) -> list[str]:
+        return ["OOM", *committed(settlements[1:], **options)]
+
+    desk.claims.commit = refuse_first  # type: ignore[method-assign]
+    assert not desk.settle(*jobs)
+    assert [desk.meta(job.request.id)["status"] for job in jobs] == ["PENDING", "SUCCESS", "SUCCESS"]
+    assert desk.unacked == 1
+    desk.claims.commit = committed  # type: ignore[method-assign]
+    assert desk.settle_again()
+    assert desk.events.kinds == ["task-succeeded"] * 3
+
+
+def test_a_commit_whose_answer_was_lost_is_told_once(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    committed = desk.claims.commit
+
+    def deaf(*arguments: Any, **options: Any) -> list[str]:
+        committed(*arguments, **options)
+        raise redis.TimeoutError
+
+    desk.claims.commit = deaf  # type: ignore[method-assign]
+    assert not desk.settle(job)
+    desk.claims.commit = committed  # type: ignore[method-assign]
+    assert desk.settle_again()
+    assert desk.events.kinds == ["task-succeeded"]
+
+
+@pytest.mark.parametrize("options", [{}, {"link": LINK}, {"headers": PACKED_REPLY}])
+def test_a_worker_that_was_taken_for_dead_changes_and_publishes_nothing(desk: Desk, options: dict[str, Any]) -> None:
+    job = answer(desk.job({"text": "a"}, **options), GOOD)
+    desk.claims.end()
+    other = Claims(desk.redis, lease_seconds=0.001)
+    wait_until(other.reap, 5)
+    over: list[Job] = []
+    desk.settler.settle([job], over.append)
+    assert over == [job]
+    assert desk.meta(job.request.id)["status"] == "PENDING"
+    assert desk.redis.llen("infer.m") == 1
+    assert desk.redis.llen("infer.other") == 0
+    assert desk.events.sent == []
+
+
+def test_links_and_chains_are_sent_once_however_often_the_result_is_refused(
     desk: Desk, set_memory: Callable[[int], object]
 ) -> None:
-    job = answer(desk.job({"text": "a"}), GOOD)
-    job.trace = trace_task_ret  # the one that workers use lets it through
+    job = answer(desk.job({"text": "a"}, link=LINK), GOOD)
+    committed = desk.claims.commit
+
+    def full(*_: Any, **__: Any) -> list[str]:
+        raise redis.OutOfMemoryError("full")
+
+    desk.claims.commit = full  # type: ignore[method-assign]
+    assert not desk.settle(job)
+    assert not desk.settle_again()
+    desk.claims.commit = committed  # type: ignore[method-assign]
+    assert desk.settle_again()
+    assert desk.redis.llen("infer.other") == 1
+    assert desk.meta(job.request.id)["status"] == "SUCCESS"
+
+
+def test_a_link_that_cannot_be_sent_is_no_failure_of_its_job(desk: Desk, set_memory: Callable[[int], object]) -> None:
+    job = answer(desk.job({"text": "a"}, link=LINK), GOOD)
     set_memory(1)
-    assert not settle(job)
-    assert desk.unacked == 1
+    assert not desk.settle(job)
+    set_memory(0)
+    assert desk.meta(job.request.id)["status"] == "PENDING"
+    assert desk.settle_again()
+    assert desk.meta(job.request.id)["status"] == "SUCCESS"
+    assert desk.redis.llen("infer.other") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("SUCCESS", "FAILURE", "SUCCESS"), ("FAILURE", "SUCCESS", "FAILURE"), ("REVOKED", "SUCCESS", "REVOKED"),
+        ("RETRY", "SUCCESS", "SUCCESS"), ("STARTED", "FAILURE", "FAILURE"), ("SUCCESS", "RETRY", "SUCCESS"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("headers", [{}, {REPLY_HEADER: PACKED}])
+def test_a_final_state_is_replaced_by_none(
+    desk: Desk, headers: dict[str, str], first: str, second: str, kept: str
+) -> None:
+    for each in (first, second):
+        result = ValueError(each) if each in EXCEPTION_STATES else None
+        desk.app.backend.store_result("id", result, each, request=Context(headers, children=[]))
+    assert desk.meta("id")["status"] == kept
+
+
+def test_outcomes_that_are_large_go_in_several_calls(desk: Desk) -> None:
+    jobs = [answer(desk.job("a"), Outcome(output="x" * 5_000_000)) for _ in range(3)]
+    desk.redis.config_resetstat()
+    assert desk.settle(*jobs)
+    stats: Any = desk.redis.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] >= 2
+    assert [desk.meta(job.request.id)["status"] for job in jobs] == ["SUCCESS"] * 3
 
 
 def test_a_failure_that_its_sender_wants_no_result_of_is_acknowledged_without_one(desk: Desk) -> None:
     job = answer(desk.job({"text": "a"}, ignore_result=True), BAD)
-    assert settle(job)
+    assert desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "PENDING"
     assert desk.unacked == 0
 
 
-def test_whatever_raises_is_logged_with_the_jobs_id_and_not_raised(
+def test_a_key_that_holds_something_else_is_replaced(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}), GOOD)
+    desk.redis.rpush(f"celery-task-meta-{job.request.id}", "no result")
+    assert desk.settle(job)
+    assert desk.meta(job.request.id)["status"] == "SUCCESS"
+
+
+def test_a_job_under_an_id_that_is_no_key_is_dropped_and_holds_up_no_other(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
+    desk.publish([[{"text": "a"}], {}, {}], id="\ud800")
+    odd = answer(desk.parsed(), GOOD)
     job = answer(desk.job({"text": "a"}), GOOD)
-    desk.redis.rpush(f"celery-task-meta-{job.request.id}", "no result: neither read nor written")
     with caplog.at_level(logging.ERROR):
-        assert not settle(job)
-    assert job.request.id in caplog.text
-    assert desk.unacked == 1
+        assert desk.settle(odd, job)
+    assert desk.meta(job.request.id)["status"] == "SUCCESS"
+    assert "ud800" in caplog.text
+    assert desk.unacked == 0
 
 
 @pytest.mark.parametrize("error", [TypeError("a header"), redis.DataError("a header"), KeyError("args")])
 def test_what_can_never_be_settled_is_a_failure_that_says_so(desk: Desk, error: Exception) -> None:
     job = answer(desk.job({"text": "a"}), GOOD)
     job.trace = _raising(error)
-    assert settle(job)
+    assert desk.settle(job)
     meta = desk.meta(job.request.id)
     assert meta["status"] == "FAILURE"
     assert f"{type(error).__name__}: " in str(meta["result"])
@@ -167,7 +274,7 @@ def test_what_can_never_be_settled_is_a_failure_that_says_so(desk: Desk, error: 
 def test_what_redis_may_take_later_is_settled_again(desk: Desk, error: Exception) -> None:
     job = answer(desk.job({"text": "a"}), GOOD)
     job.trace = _raising(error)
-    assert not settle(job)
+    assert not desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "PENDING"
     assert desk.unacked == 1
 
@@ -181,12 +288,12 @@ def _raising(error: Exception) -> Callable[..., Any]:
 
 def test_a_notify_channel_that_is_none_does_not_undo_a_result(desk: Desk) -> None:
     job = answer(desk.job("a", headers={REPLY_HEADER: PACKED, NOTIFY_HEADER: {"a": 1}}), GOOD)
-    assert settle(job)
+    assert desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "SUCCESS"
     assert desk.unacked == 0
 
 
 def test_there_is_no_current_job_outside_of_settling(desk: Desk) -> None:
-    settle(answer(desk.job({"text": "a"}), BAD))
+    desk.settle(answer(desk.job({"text": "a"}), BAD))
     with pytest.raises(HeadraceError, match="headrace worker"):
         current_job()

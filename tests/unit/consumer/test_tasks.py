@@ -8,7 +8,6 @@ import pytest
 from celery import Celery
 
 from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
-from headrace.consumer.settle import settle
 from headrace.consumer.tasks import register_tasks
 from headrace.errors import BrokerUnavailable, HeadraceError, InferenceFailed, InvalidInput
 from headrace.sdk.messages import Outcome
@@ -21,7 +20,7 @@ AGAIN = Outcome(error=BrokerUnavailable("not this time"))
 
 def _settled(desk: Desk, outcome: Outcome, **options: Any) -> Any:
     job = answer(desk.job({"text": "a"}, **options), outcome)
-    assert settle(job)
+    assert desk.settle(job)
     return desk.meta(job.request.id)["result"]
 
 
@@ -37,14 +36,14 @@ def test_our_client_gets_an_array_as_it_is(desk: Desk) -> None:
 
 def test_a_chunk_of_arrays_is_converted_row_by_row(desk: Desk) -> None:
     job = answer(desk.job([1, 2]), Outcome(output=VECTOR), Outcome(output=VECTOR))
-    settle(job)
+    desk.settle(job)
     assert [row["output"] for row in desk.meta(job.request.id)["result"]] == [[0.5, 1.5], [0.5, 1.5]]
 
 
 def test_a_retryable_error_is_queued_again_with_its_senders_headers(desk: Desk) -> None:
     headers = {REPLY_HEADER: PACKED, NOTIFY_HEADER: "channel"}
     job = answer(desk.job({"text": "a"}, headers=headers), AGAIN)
-    assert settle(job)
+    assert desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "RETRY"
     assert desk.unacked == 0
     again = desk.claim(_Nowhere())
@@ -66,7 +65,7 @@ def test_an_error_that_will_not_go_away_is_not_retried(desk: Desk) -> None:
 
 def test_one_bad_row_of_a_chunk_is_no_reason_to_run_the_others_again(desk: Desk) -> None:
     job = answer(desk.job([1, 2]), Outcome(output=1), AGAIN)
-    settle(job)
+    desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "SUCCESS"
     assert desk.redis.llen("infer.m") == 0
 

@@ -32,8 +32,6 @@ def make_app(url: str, settings: Settings) -> Celery:
         broker_channel_error_retry=True,
         broker_transport_options=_transport_options(settings),
         result_backend_transport_options={"socket_connect_timeout": settings.connect_timeout},
-        # Hazard: what leaves the backend in here, Celery's tracer stores as the job's FAILURE.
-        result_backend_always_retry=True,
         redis_socket_connect_timeout=settings.connect_timeout,
         redis_socket_timeout=settings.connect_timeout,
         result_expires=settings.result_expires,

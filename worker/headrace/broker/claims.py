@@ -13,6 +13,8 @@ from typing import Any
 
 import redis
 
+from headrace.broker.results import Committer, Write
+
 #: Of a list: as many messages as the lists before it have left.
 LEFT = -1
 #: Jobs that one call of the reaper returns: the server answers nobody else meanwhile.
@@ -51,6 +53,7 @@ class Claims:
         self._claim = client.register_script(_source("claim"))
         self._give_back = client.register_script(_source("give_back"))
         self._reap = client.register_script(_source("reap"))
+        self._committer = Committer(client)
         self._numbers = itertools.count(1)
         self._held: set[int] = set()
         self._released: set[int] = set()
@@ -143,8 +146,38 @@ class Claims:
 
     def release(self, tag: str) -> None:
         """Acknowledge a message, with the next `flush`."""
-        if number := self.number_of(tag):
+        if (number := self.number_of(tag)) in self._held:
             self._released.add(number)
+
+    def held(self, tags: Sequence[str]) -> list[bool]:
+        """Whether each message is this worker's still, or was taken over by others."""
+        numbers = [str(self.number_of(tag)) for tag in tags]
+        if not numbers:
+            return []
+        stored: Any = self._client.hmget(self._key("claims"), numbers)
+        return [value is not None for value in stored]
+
+    def commit(self, settlements: Sequence[tuple[str, Sequence[Write]]], *, expires: int | None) -> list[str]:
+        """Store results and drop their claims, in one call.
+
+        Args:
+            settlements: Delivery tags, each with what is to be stored.
+            expires: Seconds that the results are kept; None for ever.
+
+        Returns:
+            For each message "done", "gone" if another worker has it, or why Redis refuses its result.
+        """
+        numbers = [self.number_of(tag) for tag, _ in settlements]
+        answers = self._committer.commit(
+            [(number, writes) for number, (_, writes) in zip(numbers, settlements, strict=True)],
+            expires=expires,
+            claims=self._key("claims"),
+            begun=self._key("begun"),
+        )
+        over = {number for number, answer in zip(numbers, answers, strict=True) if answer in {"done", "gone"}}
+        self._held -= over
+        self._released -= over
+        return answers
 
     def flush(self) -> None:
         """Write the acknowledgements; they are kept if Redis is away."""

@@ -1,9 +1,15 @@
 """Results in Redis: Celery's layout for everyone, msgpack and one channel for our client."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
-from celery import states
+import redis
 from celery.backends.redis import RedisBackend
+from celery.exceptions import BackendStoreError
 
 from headrace.broker import codec
 from headrace.errors import JobRevoked, error_from_name
@@ -13,6 +19,8 @@ REPLY_HEADER = "headrace_reply"
 #: Message header with the channel on which the client hears the id of a finished job.
 NOTIFY_HEADER = "headrace_notify"
 PACKED = "msgpack"
+#: Redis refuses longer values, by closing the connection.
+_MOST_BYTES = 512 * 1024 * 1024
 #: Message header with the time, in epoch seconds, after which the result is of no use.
 DEADLINE_HEADER = "headrace_deadline"
 
@@ -42,6 +50,65 @@ def value_of(meta: dict[str, Any]) -> Any:
     raise error_from_name(str(result.get("exc_type")), message)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Write:
+    """A result that is to be stored, and told on a channel."""
+
+    key: str
+    state: str
+    value: bytes | str
+    channel: str = ""
+    notice: bytes | str = ""
+
+
+#: A job's message by the number of its claim, None for a result that no claim stands for.
+Settlement = tuple[int | None, Sequence[Write]]
+
+_collected: ContextVar[list[Write] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[Write]]:
+    """Keep results that the block would store; whoever calls commits them."""
+    writes: list[Write] = []
+    token = _collected.set(writes)
+    try:
+        yield writes
+    finally:
+        _collected.reset(token)
+
+
+class Committer:
+    """Stores results of jobs and drops their claims, in one call."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._script = client.register_script(files("headrace.broker").joinpath("scripts", "commit.lua").read_text())
+
+    def commit(
+        self, settlements: Sequence[Settlement], *, expires: int | None, claims: str = "", begun: str = ""
+    ) -> list[str]:
+        """Commit a group.
+
+        Args:
+            settlements: A job each.
+            expires: Seconds that the results are kept; None for ever.
+            claims: Key of the worker's claims.
+            begun: Key of those that have begun.
+
+        Returns:
+            For each job "done", "gone" if it is claimed no more, or why Redis refuses its result.
+        """
+        keys = [claims, begun]
+        arguments: list[int | str | bytes] = [expires or 0]
+        for number, writes in settlements:
+            arguments += ["" if number is None else number, len(writes)]
+            for write in writes:
+                keys.append(write.key)
+                arguments += [write.state, write.value, write.channel, write.notice]
+        answers: Any = self._script(keys=keys, args=arguments)
+        return [answer.decode() for answer in answers]
+
+
 class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
     """Celery's Redis backend, which also writes and reads packed results."""
 
@@ -62,26 +129,37 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        if not wants_packed(request):
-            return super()._store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
-        if self._get_task_meta_for(task_id)["status"] == states.SUCCESS:
-            return result
-        payload = codec.pack(meta | {"task_id": task_id})
-        channel = getattr(request, NOTIFY_HEADER, None)
-        # A producer may send anything in a header; a channel that is none must not undo a result.
-        self.ensure(self._set_packed, (task_id, payload, channel if isinstance(channel, str) else None))
+        write = self._write(task_id, state, meta | {"task_id": task_id}, request)
+        collected = _collected.get()
+        if collected is None:
+            (answer,) = Committer(self.client).commit([(None, [write])], expires=self.expires)
+            if answer != "done":
+                raise redis.ResponseError(answer)
+        else:
+            collected.append(write)
         return result
 
-    def _set_packed(self, task_id: str, payload: bytes, channel: str | None) -> None:
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.set(self.get_key_for_task(task_id), payload, ex=self.expires)
-            if channel:
-                pipe.publish(channel, task_id)
-            pipe.execute()
+    def _write(self, task_id: str, state: str, meta: dict[str, Any], request: Any) -> Write:
+        key = _text(self.get_key_for_task(task_id))
+        key.encode()  # raises here, not in the call that commits others too
+        packed = wants_packed(request)
+        value = codec.pack(meta) if packed else self.encode(meta)
+        if len(value) > _MOST_BYTES:
+            raise BackendStoreError(f"a result of {len(value)} bytes is more than Redis takes", task_id=task_id)
+        if not packed:
+            return Write(key=key, state=state, value=value, channel=key, notice=value)
+        channel = getattr(request, NOTIFY_HEADER, None)
+        # A producer may send anything in a header; a channel that is none must not undo a result.
+        channel = channel if isinstance(channel, str) and channel.isascii() else ""
+        return Write(key=key, state=state, value=value, channel=channel, notice=task_id)
 
     def decode(self, payload: Any) -> Any:
         """Decode JSON or msgpack, whichever the first byte tells."""
         if isinstance(payload, bytes) and codec.is_packed(payload):
             return codec.unpack(payload)
         return super().decode(payload)
+
+
+def _text(key: bytes | str) -> str:
+    return key.decode() if isinstance(key, bytes) else key

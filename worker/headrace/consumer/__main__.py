@@ -18,6 +18,7 @@ from headrace.broker.registry import Registry
 from headrace.broker.transport import leased_transport, use_in_this_process
 from headrace.consumer.credit import Credit
 from headrace.consumer.pool import BatchPool
+from headrace.consumer.settle import Settler
 from headrace.consumer.steps import Announce, EngineInfo
 from headrace.consumer.tasks import register_tasks
 from headrace.errors import BrokerUnavailable
@@ -54,6 +55,7 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     claims = Claims(_hasty(connect(url, settings, timeout=timeout)), lease_seconds=settings.lease_seconds)
     claims.begin()
     app.headrace_claims = claims
+    app.headrace_settler = Settler(claims, expires=settings.result_expires)
     use_in_this_process(leased_transport(claims, lambda queue: worker.pool.room(queue)))  # noqa: PLW0108 - made below
     app.steps["worker"].add(EngineInfo)
     app.steps["consumer"].update({Credit, Announce})

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celery.worker import state
-from celery.worker.request import Request
 
+from headrace.consumer.request import JobRequest
 from headrace.engine.work import WorkItem
 from headrace.errors import JobRevoked
 from headrace.sdk.messages import Outcome
@@ -24,7 +24,7 @@ class Job:
     """
 
     model: str
-    request: Request
+    request: JobRequest
     #: Celery's tracer and its arguments: stores the result, sends links and chords.
     trace: Callable[..., tuple[int, Any, float]]
     trace_args: tuple[Any, ...]
@@ -47,11 +47,13 @@ class Job:
     seconds: float = 0.0
     #: Revoked, terminated or settled: whatever still arrives is dropped.
     closed: bool = False
+    #: Another worker has it: nothing may be published for it.
+    taken: bool = False
 
     @property
     def tag(self) -> str:
         """Delivery tag of the job's message."""
-        return str(self.request._message.delivery_tag)  # noqa: SLF001 - Celery has no getter
+        return self.request.tag
 
     @property
     def waiting(self) -> int:

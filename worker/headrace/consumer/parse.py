@@ -3,11 +3,10 @@
 import math
 from typing import Any
 
-from celery.worker.request import Request
-
 from headrace.broker.app import INFER
 from headrace.broker.results import DEADLINE_HEADER
 from headrace.consumer.job import Job
+from headrace.consumer.request import JobRequest
 from headrace.errors import HeadraceError, InvalidInput
 from headrace.sdk.messages import Outcome
 
@@ -16,7 +15,7 @@ class InvalidJob(Job):
     """A job whose outcome is an error already."""
 
 
-def parse_job(request: Request, trace: Any, args: Any, *, time_limit: float | None, arrived: float) -> Job:
+def parse_job(request: JobRequest, trace: Any, args: Any, *, time_limit: float | None, arrived: float) -> Job:
     """Read a request's inputs, params and headers.
 
     A message that is no inference job becomes an InvalidJob, so that it is settled as a

@@ -15,7 +15,6 @@ from typing import Any
 import redis
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state
-from celery.worker.request import Request
 
 from headrace.broker.app import INFER
 from headrace.broker.claims import Claims
@@ -23,7 +22,8 @@ from headrace.broker.connection import ping
 from headrace.consumer.job import Job
 from headrace.consumer.lane import Lane
 from headrace.consumer.parse import InvalidJob, parse_job
-from headrace.consumer.settle import settle
+from headrace.consumer.request import JobRequest
+from headrace.consumer.settle import Settler
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
 from headrace.errors import HeadraceError
@@ -37,8 +37,6 @@ DRAIN_LIMIT = 330.0
 #: Messages that a worker claims at most. Lanes hold far fewer: it bounds countdowns and retries,
 #: which wait in the worker's memory until they are due.
 HELD_LIMIT = 4096
-#: Seconds until an outcome that Redis refused is stored again.
-_SETTLE_AGAIN = 1.0
 #: Seconds between two looks at time limits, back-offs and queue delays.
 _TICK = 0.05
 
@@ -62,6 +60,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         #: Name of the device, set by the worker before it starts.
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
         self.claims: Claims = self.app.headrace_claims
+        self.settler: Settler = self.app.headrace_settler
         self.supervisor = EngineSupervisor(
             partial(EngineProcess, self.device, child_environment()),
             self,
@@ -87,7 +86,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             callback, accept_callback = options["callback"], options["accept_callback"]
             apply_target(target, args, kwargs, callback, accept_callback)
             return None
-        request: Request = options["callback"].__self__
+        request: JobRequest = options["callback"].__self__
         job = parse_job(request, target, args, time_limit=options.get("timeout"), arrived=time.monotonic())
         job.on_terminate = self._on_terminate
         if not self.claims.number_of(job.tag):
@@ -110,7 +109,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def claimed_tags(self) -> list[str]:
         """Delivery tags of the messages that are not settled."""
-        return [job.tag for job in self._open]
+        return [job.tag for job in self._open] + self.settler.tags
 
     def abandon(self) -> None:
         """Drop everything: the lease has run out, so other workers run it."""
@@ -120,6 +119,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             state.task_ready(job.request)
         self.supervisor.cancel([item_id for job in self._open for item_id in job.item_ids])
         self._open.clear()
+        self.settler.drop()
 
     def on_close(self) -> None:
         """Warm shutdown begins: what the engine has finishes, the rest goes back."""
@@ -152,7 +152,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _drain(self) -> None:
         try:
-            while not state.should_terminate and self._hub and (self._jobs or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
+            while not state.should_terminate and self._hub and (self._jobs or self.settler.busy or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
                 self._hub.run_once()
                 # After a lost connection the loop watches neither the engine nor our timer.
                 self._tick()
@@ -170,7 +170,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def room(self, queue: str) -> int:
         """How many messages the consumer may claim from this queue now."""
-        if self._draining:
+        if self._draining or self.settler.busy:
             return 0
         return max(0, min(self._lane(queue.removeprefix(INFER)).room, HELD_LIMIT - self.claims.count))
 
@@ -199,6 +199,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _feed(self) -> None:
         self._feeding = False
+        if self.settler.busy:
+            return
         now = time.monotonic()
         for lane in self._lanes.values():
             if lane.ready(now, max_delay=self._max_delay):
@@ -229,6 +231,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self.claims.lost:
             self.abandon()
             self._begin_anew()
+        self.settler.tick()
         self._feed()
 
     def _begin_anew(self) -> None:
@@ -255,15 +258,15 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             touched[job] = None
         for job in touched:
             job.seconds += seconds
-            if job.complete and not job.closed:
-                self._settle(job)
+        self._settle(*(job for job in touched if job.complete and not job.closed))
         self._feed()
 
-    def _settle(self, job: Job) -> None:
-        if job in self._open and not settle(job):
-            self._hub.call_later(_SETTLE_AGAIN, self._settle, job)
-        else:
-            self._open.discard(job)
+    def _settle(self, *jobs: Job) -> None:
+        self.settler.settle(jobs, self._over)
+
+    def _over(self, job: Job) -> None:
+        self._open.discard(job)
+        state.task_ready(job.request)
 
     def _broker_answers(self) -> bool:
         try:

@@ -8,7 +8,6 @@ import redis
 from celery import Celery
 from celery.worker.strategy import default
 
-from headrace.consumer.settle import store_failure
 from headrace.errors import InvalidInput, describe
 
 logger = logging.getLogger(__name__)
@@ -30,15 +29,10 @@ def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..
             raise
         except Exception as error:
             logger.exception("a message of %s cannot be read", task.name)
-            _refuse(app, message, error)
-            message.reject_log_error(logger, consumer.connection_errors)
+            if not isinstance(message.headers.get("id"), str):
+                message.reject_log_error(logger, consumer.connection_errors)
+                return
+            told = f"the message cannot be read ({describe(error)}): send it by Celery's protocol 2"
+            app.headrace_settler.refuse(message, app.backend, InvalidInput(told))
 
     return take_or_refuse
-
-
-def _refuse(app: Celery, message: Any, error: Exception) -> None:
-    """Answer whoever waits, if the message tells its id."""
-    job_id = message.headers.get("id")
-    if isinstance(job_id, str):
-        told = f"the message cannot be read ({describe(error)}): send it by Celery's protocol 2"
-        store_failure(app.backend, job_id, message.headers, InvalidInput(told))

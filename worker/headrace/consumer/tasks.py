@@ -7,7 +7,7 @@ from celery import Celery, Task
 from headrace.broker.app import INFER
 from headrace.broker.codec import to_json
 from headrace.broker.results import wants_packed
-from headrace.consumer.settle import chunk_result, current_job, single_result
+from headrace.consumer.trace import chunk_result, current_job, single_result
 from headrace.errors import DeadlineExceeded, HeadraceError, InvalidInput, JobRevoked
 
 
@@ -16,6 +16,7 @@ class InferTask(Task):  # type: ignore[misc]  # Celery has no types
 
     abstract = True
     Strategy = "headrace.consumer.strategy:fenced"
+    Request = "headrace.consumer.request:JobRequest"
     typing = False
     acks_late = True
     max_retries = 3

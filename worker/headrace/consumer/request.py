@@ -1,0 +1,45 @@
+"""JobRequest: Celery's request, except that a revoke is settled behind the fence like any outcome."""
+
+from functools import partial
+from typing import Any
+
+from celery import signals
+from celery.worker import state
+from celery.worker.request import Request
+
+
+class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
+    """What Celery makes of the message of an infer task."""
+
+    #: Celery's own name for whether a revoke was announced.
+    _already_revoked: bool
+
+    @property
+    def tag(self) -> str:
+        """Delivery tag of its message."""
+        return str(self._message.delivery_tag)
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether a revoke was announced."""
+        return bool(self._already_revoked)
+
+    def publishes(self) -> bool:
+        """Whether its outcome sends other messages: links, the next of a chain, a part of a chord."""
+        embed = self._payload[2]
+        sources = (self._request_dict, embed if isinstance(embed, dict) else {})
+        return any(each.get(name) for each in sources for name in ("callbacks", "errbacks", "chain", "chord"))
+
+    def announce_revoked(self, *, terminated: bool) -> None:
+        """Store REVOKED, acknowledge, tell the events; unless it was announced."""
+        expired = self.maybe_expire() or False
+        self._announce_revoked("expired" if expired else "revoked", terminated, None, expired)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:  # noqa: FBT001 - Celery's signature
+        if self._already_revoked:
+            return
+        state.task_ready(self)
+        told = {"terminated": terminated, "signum": signum, "expired": expired}
+        tell = partial(signals.task_revoked.send, sender=self.task, request=self._context, **told)
+        self.task.app.headrace_settler.revoke(self, reason=reason, told=told, tell=tell)
+        self._already_revoked = True

@@ -1,0 +1,143 @@
+"""Trace: Celery's own tracer, run for a job whose outcomes are there.
+
+The tracer calls the task's `run`, which finds the job here and returns or raises its outcome. So
+states, retries, links, chains, chords and events are Celery's own; only what it would store is
+kept for the commit.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import redis
+from celery.app.task import Context
+from celery.states import FAILURE, SUCCESS
+from kombu.exceptions import OperationalError
+
+from headrace.broker.results import Write, collecting
+from headrace.consumer.job import Job
+from headrace.errors import HeadraceError, InferenceFailed, describe
+from headrace.sdk.messages import Outcome
+
+logger = logging.getLogger(__name__)
+
+_settling: ContextVar[Job | None] = ContextVar("settling", default=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """A message that was answered and is to be committed."""
+
+    tag: str
+    writes: Sequence[Write]
+    #: Called once it is committed: acknowledges, and tells Celery's events.
+    tell: Callable[[], None]
+    #: Called when its claim is gone, one way or the other.
+    over: Callable[[], None] = lambda: None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its results."""
+        return sum(len(write.value) for write in self.writes)
+
+
+def may_pass(error: object) -> bool:
+    """Whether what was met while links and chord parts were published goes away by itself."""
+    passing = (redis.RedisError, OSError, OperationalError)
+    return isinstance(error, passing) and not isinstance(error, redis.DataError | HeadraceError)
+
+
+def traced(job: Job, over: Callable[[Job], None]) -> Settled:
+    """Run the tracer, which publishes links, chains and parts of chords; store nothing.
+
+    Args:
+        job: With all its outcomes.
+        over: Called with the job when its claim is gone.
+
+    Raises:
+        RedisError: Or what `may_pass` knows: something could not be published now.
+    """
+    backend, request = job.request.task.backend, job.request
+    with collecting() as writes:
+        try:
+            with _current(job):
+                failed, returned, _ = job.trace(*job.trace_args)
+        except Exception as error:
+            if may_pass(error):
+                raise
+            logger.exception("job %s could not be settled", request.id)
+            told = f"the outcome cannot be stored ({describe(error)}): mind the job's headers"
+            writes.clear()
+            fail(backend, request.id, job.trace_args[2], InferenceFailed(told))
+            return Settled(tag=job.tag, writes=writes, tell=request.acknowledge, over=partial(over, job))
+    if failed:
+        # billiard wraps it to carry the traceback.
+        cause = getattr(returned.exception, "exc", returned.exception)
+        if may_pass(cause):
+            # Not the job's failure, though the tracer made it one.
+            raise cause
+    # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
+    tell = partial(request.on_success, (failed, returned, job.seconds))
+    return Settled(tag=job.tag, writes=_last(writes), tell=tell, over=partial(over, job))
+
+
+def _last(writes: Sequence[Write]) -> Sequence[Write]:
+    """Of each key what was stored last, unless that followed a success."""
+    last: dict[str, Write] = {}
+    for write in writes:
+        if write.key not in last or last[write.key].state != SUCCESS:
+            last[write.key] = write
+    return list(last.values())
+
+
+def fail(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> None:
+    """Store a FAILURE past the tracer, for a message that Celery can make nothing of."""
+    backend.store_result(job_id, error, FAILURE, request=Context(headers, children=[]))
+
+
+def current_job() -> Job:
+    """The job that is being settled.
+
+    Raises:
+        HeadraceError: If the task runs outside of headrace's pool.
+    """
+    job = _settling.get()
+    if job is None:
+        raise HeadraceError("infer tasks run in a headrace worker only: start one with `headrace worker`")
+    return job
+
+
+@contextmanager
+def _current(job: Job) -> Iterator[None]:
+    token = _settling.set(job)
+    try:
+        yield
+    finally:
+        _settling.reset(token)
+
+
+def single_result(job: Job) -> Any:
+    """A single job's output.
+
+    Raises:
+        HeadraceError: The item's error, with the engine's traceback as its cause.
+    """
+    outcome = job.results()[0]
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.output
+
+
+def chunk_result(job: Job) -> list[dict[str, Any]]:
+    """A chunk's outcomes, one mapping per input, in order."""
+    return [_row(job.outcomes[item_id]) | {"batch_size": job.batch_sizes.get(item_id, 0)} for item_id in job.item_ids]
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    if outcome.error is not None:
+        return {"ok": False, "error": outcome.error.to_wire()}
+    return {"ok": True, "output": outcome.output}
