@@ -208,6 +208,12 @@ class TestReady:
         waiting.join(10)
         assert not waiting.is_alive()
 
+    def test_who_dies_again_and_again_is_not_waited_for(self, registry: Registry, tmp_path: Path) -> None:
+        # A worker for a URL that is none ends as it starts.
+        launcher = Launcher("rubbish://", CPUS[:1], log_file=tmp_path / "worker.log")
+        with launcher, pytest.raises(HeadraceError, match=r"again and again: see .*worker\.log"):
+            launcher.wait_ready(registry, 60.0)
+
     def test_whoever_does_not_show_up_is_named(self, registry: Registry) -> None:
         launcher = Launcher("redis://nowhere", CPUS)
         names = sorted(worker.name for worker in launcher.workers)

@@ -20,6 +20,8 @@ from headrace.settings import Settings, child_environment
 #: Seconds from a warm to a cold shutdown, and from that to SIGKILL.
 _DRAIN_LIMIT, _HURRY_LIMIT = 335.0, 5.0
 _LOOK_SECONDS = 0.2
+#: Deaths of workers before the first sign of life, after which nobody waits for it any more.
+_START_DEATHS = 3
 
 
 def parse_devices(text: str) -> list[Device]:
@@ -148,13 +150,16 @@ class Launcher:
         """Wait until every worker has given its first sign of life.
 
         Raises:
-            HeadraceError: If one does not in time.
+            HeadraceError: If one does not in time, or keeps dying.
         """
         wanted = {worker.name for worker in self._workers}
         deadline = time.monotonic() + timeout
         while not wanted <= {record.name for record in registry.workers()}:
+            log = self._log.name if self._log else "its log"
+            if self.restarts >= _START_DEATHS * len(wanted):
+                raise HeadraceError(f"{', '.join(sorted(wanted))} dies as it starts, again and again: see {log}")
             if time.monotonic() > deadline:
-                raise HeadraceError(f"no sign of life of {', '.join(sorted(wanted))} after {timeout:g} s: see its log")
+                raise HeadraceError(f"no sign of life of {', '.join(sorted(wanted))} after {timeout:g} s: see {log}")
             self._closing.wait(_LOOK_SECONDS / 2)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import redis
 
 from headrace.broker.access import open_broker, running_broker
 from headrace.errors import BrokerUnavailable
@@ -20,6 +21,15 @@ def test_a_given_broker_is_used_and_left_running(url: str, tmp_path: Path) -> No
     assert answers(url)
     assert running_broker(_settings(tmp_path, url)) == url
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broker_that_takes_nothing_is_told_of_at_once(url: str, client: redis.Redis, tmp_path: Path) -> None:
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(BrokerUnavailable, match="maxmemory"), open_broker(_settings(tmp_path, url)):
+            pass
+    finally:
+        client.config_set("maxmemory", "0")
 
 
 @pytest.mark.parametrize("open_it", [lambda settings: open_broker(settings).__enter__(), running_broker])

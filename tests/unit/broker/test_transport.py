@@ -128,7 +128,7 @@ def test_what_is_no_message_is_put_aside_and_stops_nothing(
     client.lpush(MILL, garbage)
     send("a")
     assert worker.get(1) == ["a"]
-    assert client.lrange(f"dead.{MILL}", 0, -1) == [garbage]
+    assert client.lrange("dead.mill", 0, -1) == [garbage]
     assert worker.claims.count == 1
 
 
@@ -189,13 +189,13 @@ def test_what_cannot_be_put_aside_now_is_once_it_can_and_holds_up_nothing(
     send("a")
     refused = worker.claims.bury
 
-    def full(claim: Claim) -> None:
+    def full(claim: Claim, *, into: str) -> None:
         worker.claims.bury = refused  # type: ignore[method-assign]
         raise redis.OutOfMemoryError("full")
 
     worker.claims.bury = full  # type: ignore[method-assign]
     assert worker.get(1) == ["a"]
-    wait_until(lambda: worker.look() or client.llen(f"dead.{MILL}"), 5)
+    wait_until(lambda: worker.look() or client.llen("dead.mill"), 5)
 
 
 def test_what_was_not_delivered_when_the_lease_ran_out_is_another_workers(

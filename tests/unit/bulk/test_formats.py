@@ -28,13 +28,14 @@ def rows(data: bytes, *, field: str = "text", **options: int) -> list[Row]:
     return list(read_rows(io.BytesIO(data), field=field, target="text", **options))
 
 
-def written(output: Any, error: Any = None, *, custom_id: str | int = "a") -> tuple[bool, dict[str, Any]]:
+def written(output: Any, error: Any = None, *, custom_id: str | int = "a") -> tuple[Any, dict[str, Any]]:
+    """The error that a row is said to have, and the row."""
     stream = io.BytesIO()
-    ok = write_row(stream, custom_id, output, error)
+    said = write_row(stream, custom_id, output, error)
     line = stream.getvalue()
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    return ok, json.loads(line, parse_constant=pytest.fail)
+    return said, json.loads(line, parse_constant=pytest.fail)
 
 
 def test_a_line_becomes_the_models_input() -> None:
@@ -67,9 +68,10 @@ def test_custom_ids_may_be_integers_and_may_repeat() -> None:
         (b'{"text": "\\ud800"}', "not JSON"),
         (b"[" * 5000, "not JSON"),
         (b'"text"', "a str"),
-        (b"null", "a NoneType"),
+        (b"null", "but null"),
+        (b"[]", "but an array"),
+        (b'{"text": "\xff"}', "byte 11 is not UTF-8"),
         (b'{"custom_id": true, "text": ""}', "custom_id"),
-        (b'{"custom_id": null, "text": ""}', "custom_id"),
         (b'{"custom_id": 1.5, "text": ""}', "custom_id"),
         (b'{"custom_id": 18446744073709551616, "text": ""}', "custom_id"),
         (b"{}", "'text' but nothing"),
@@ -85,6 +87,10 @@ def test_a_bad_line_is_an_error_row_and_reading_goes_on(line: bytes, words: str)
     assert str(bad.error).startswith("line 2")
     assert words in str(bad.error)
     assert (good.number, good.input) == (3, {"text": "hi"})
+
+
+def test_a_custom_id_of_null_is_none() -> None:
+    assert rows(b'{"custom_id": null, "text": "a"}')[0].custom_id == "line-1"
 
 
 def test_a_line_without_the_field_keeps_its_custom_id() -> None:
@@ -130,8 +136,8 @@ def test_what_json_can_say_is_read_and_written_unchanged(pairs: list[tuple[str |
     read = rows(data)
     assert [(row.custom_id, row.input) for row in read] == [(name, {"text": value}) for name, value in pairs]
     for row in read:
-        ok, line = written(row.input, custom_id=row.custom_id)
-        assert ok
+        error, line = written(row.input, custom_id=row.custom_id)
+        assert error is None
         assert line == {"custom_id": row.custom_id, "output": row.input, "error": None}
 
 
@@ -165,7 +171,7 @@ def test_float32_is_written_with_its_shortest_digits() -> None:
     ],
 )
 def test_outputs_that_are_nearly_json_are_written(output: Any, plain: Any) -> None:
-    assert written(output) == (True, {"custom_id": "a", "output": plain, "error": None})
+    assert written(output) == (None, {"custom_id": "a", "output": plain, "error": None})
 
 
 @pytest.mark.parametrize(
@@ -188,16 +194,17 @@ def test_outputs_that_are_nearly_json_are_written(output: Any, plain: Any) -> No
     ],
 )
 def test_an_output_that_json_cannot_carry_becomes_an_error(output: Any, words: str) -> None:
-    ok, line = written(output)
-    assert not ok
+    error, line = written(output)
+    assert isinstance(error, PluginError)
     assert line["output"] is None
     assert line["error"]["code"] == PluginError.code
     assert words.lower() in line["error"]["message"].lower()
 
 
 def test_an_error_is_written_with_its_code() -> None:
-    assert written("ignored", InferenceFailed("bad \ud800 input")) == (
-        False,
+    error = InferenceFailed("bad \ud800 input")
+    assert written("ignored", error) == (
+        error,
         {
             "custom_id": "a",
             "output": None,

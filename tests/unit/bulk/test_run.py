@@ -17,7 +17,7 @@ from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.registry import WorkerRecord
 from headrace.bulk.run import RunOptions, Summary, Workers, run
 from headrace.client import Client, MapItem
-from headrace.errors import BrokerUnavailable, ConfigError, SetupFailed, UnknownModel
+from headrace.errors import BrokerUnavailable, ConfigError, EngineDied, InvalidInput, SetupFailed, UnknownModel
 from headrace.launcher import Launcher
 from headrace.settings import Settings
 from tests.utils import jobs
@@ -130,17 +130,16 @@ class TestRows:
         assert sink.getvalue() == b""
 
     @pytest.mark.parametrize(
-        ("raised", "seen"),
-        [(OSError(errno.ENOSPC, "No space left"), ConfigError), (BrokenPipeError(), BrokenPipeError)],
+        ("raised", "told"), [(OSError(errno.ENOSPC, "No space left"), "No space left"), (BrokenPipeError(), "closed")]
     )
     def test_an_output_that_takes_no_row_ends_the_run_and_leaves_no_job(
-        self, served: Client, settings: Settings, raised: OSError, seen: type[Exception]
+        self, served: Client, settings: Settings, raised: OSError, told: str
     ) -> None:
         class Full(io.BytesIO):
             def write(self, data: Any) -> int:
                 raise raised
 
-        with _answering(served, most=1), pytest.raises(seen):
+        with _answering(served, most=1), pytest.raises(ConfigError, match=told):
             run(FAULTY, _source(*({"text": "a"} for _ in range(50))), Full(), settings=settings)
         assert served.redis.llen(INFER + "faulty") == 0
 
@@ -240,7 +239,13 @@ class TestSummary:
     def test_the_mean_is_over_the_items_that_ran(self) -> None:
         summary = Summary(seconds=2.0)
         for size in (4, 4, 4, 4, 2, 2, 0):
-            summary.add(MapItem(index=0, source=None, batch_size=size), ok=size > 0)
+            summary.add(MapItem(index=0, source=None, batch_size=size), None if size else InvalidInput("no"))
         assert (summary.items, summary.failures, summary.ran) == (7, 1, 6)
         assert summary.mean_batch_size == 3.0
         assert summary.items_per_second == 3.5
+
+    def test_of_each_code_the_first_error_is_kept(self) -> None:
+        summary = Summary()
+        for error in (InvalidInput("first"), None, EngineDied("other"), InvalidInput("second")):
+            summary.add(MapItem(index=0, source=None), error)
+        assert summary.errors == {"invalid_input": (2, "first"), "engine_died": (1, "other")}

@@ -50,9 +50,18 @@ def test_an_answer_that_breaks_the_batch_law_fails_its_item(made: object) -> Non
     assert bisecting(call, ["a"], kind=str, failed=_failed) == [BatchLawBroken.__name__]
 
 
-def test_what_ends_the_process_is_not_caught() -> None:
-    def call(_: Sequence[str]) -> list[str]:
-        raise SystemExit
+def test_an_item_that_would_end_the_process_fails_alone() -> None:
+    def call(batch: Sequence[str]) -> list[str]:
+        if "bad" in batch:
+            raise SystemExit(4)
+        return [item.upper() for item in batch]
 
-    with pytest.raises(SystemExit):
+    assert bisecting(call, ["a", "bad", "c"], kind=str, failed=_failed) == ["A", "SystemExit", "C"]
+
+
+def test_ctrl_c_is_not_caught() -> None:
+    def call(_: Sequence[str]) -> list[str]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
         bisecting(call, ["a", "b"], kind=str, failed=_failed)

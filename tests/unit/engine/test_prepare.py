@@ -8,7 +8,7 @@ import pytest
 from headrace.engine.batch import Entry
 from headrace.engine.messages import Window
 from headrace.engine.prepare import prepare_window
-from headrace.errors import HeadraceError, InvalidInput, WeightsError
+from headrace.errors import HeadraceError, InferenceFailed, InvalidInput, WeightsError
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Item, Outcome, Prepared
@@ -76,7 +76,7 @@ def test_an_exception_refuses_its_item_alone_and_is_its_cause() -> None:
     broken = RuntimeError("cannot read this")
     first, error, last = _errors(prepare_window(Plugin(_picky(broken)), _window("a", "bad", "c")))
     assert first is last is None
-    assert isinstance(error, InvalidInput)
+    assert isinstance(error, InferenceFailed)
     assert str(error) == "prepare raised RuntimeError: cannot read this"
     assert error.__cause__ is broken
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headrace.broker.connection import ping
+from headrace.broker.connection import check_writable, ping
 from headrace.broker.embedded import EmbeddedBroker, running_url
 from headrace.errors import BrokerUnavailable
 from headrace.settings import Settings
@@ -14,13 +14,14 @@ def open_broker(settings: Settings) -> Iterator[str]:
     """The URL of a broker that answers; without HEADRACE_REDIS_URL, one that comes along.
 
     Raises:
-        BrokerUnavailable: If none answers.
+        BrokerUnavailable: If none answers, or it takes nothing.
     """
     if settings.redis_url:
-        ping(settings.redis_url, settings)
+        check_writable(settings.redis_url, settings)
         yield settings.redis_url
         return
     with EmbeddedBroker(settings.state_dir, bundled=settings.broker == "bundled") as url:
+        check_writable(url, settings)
         yield url
 
 

@@ -44,6 +44,7 @@ def make_app(url: str, settings: Settings) -> Celery:
         task_routes=(_route,),
         # 0 leaves credit to our lanes: they count items, Celery would count messages.
         worker_prefetch_multiplier=0,
+        worker_consumer="headrace.consumer.strategy:JobConsumer",
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -52,6 +52,7 @@ class Claims:
         self._lease_seconds = lease_seconds
         self._claim = client.register_script(_source("claim"))
         self._give_back = client.register_script(_source("give_back"))
+        self._bury = client.register_script(_source("bury"))
         self._reap = client.register_script(_source("reap"))
         self._committer = Committer(client)
         self._numbers = itertools.count(1)
@@ -186,15 +187,12 @@ class Claims:
             self.forget(released)
             self._released -= released
 
-    def bury(self, claim: Claim) -> None:
-        """Put what is no message aside, where nobody meets it again; nothing happens if it was reaped."""
-        if not self.number_of(claim.tag):
-            return
-        with self._client.pipeline(transaction=True) as pipe:
-            pipe.lpush(f"{self._prefix}dead.{claim.queue}", claim.payload)
-            pipe.hdel(self._key("claims"), str(claim.number))
-            pipe.execute()
-        self._held.discard(claim.number)
+    def bury(self, claim: Claim, *, into: str) -> None:
+        """Put a message aside in a list of dead letters, unless another worker has it."""
+        if number := self.number_of(claim.tag):
+            keys = [self._key("claims"), self._key("begun"), self._prefix + into]
+            self._bury(keys=keys, args=[number, claim.payload])
+            self._held.discard(number)
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Acknowledge messages that need no result."""

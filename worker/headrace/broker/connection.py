@@ -44,6 +44,22 @@ def ping(url: str, settings: Settings) -> None:
         client.ping()
 
 
+def check_writable(url: str, settings: Settings) -> None:
+    """Ask Redis to keep something for a moment.
+
+    Raises:
+        BrokerUnavailable: If it does not answer, or refuses: it is full, or a replica.
+        ConfigError: If it is no Redis URL.
+    """
+    with broker_errors(url), closing(connect(url, settings)) as client:
+        try:
+            client.set("headrace:probe", 1, px=1)
+        except redis.ResponseError as error:
+            raise BrokerUnavailable(
+                f"Redis at {redact(url)} takes nothing ({error}): free memory, raise maxmemory, or name another"
+            ) from None
+
+
 def _redis_url(url: str) -> str:
     if not url.startswith("redis+socket://"):
         return secured(url)

@@ -31,6 +31,7 @@ class InputCheck:
             self._params = jsonschema_rs.validator_for(params_schema or {}, retriever=_retrieve_nothing)
         except ValueError as error:
             raise ManifestError(f"a schema of model {model} cannot be used: {error}") from None
+        self._known_params = set((params_schema or {}).get("properties", {}))
         self._max_input_bytes = max_input_bytes
 
     def checked(self, value: Any) -> Any:
@@ -65,4 +66,7 @@ class InputCheck:
         try:
             self._params.validate(dict(params))
         except jsonschema_rs.ValidationError as error:
+            if list(error.schema_path) == ["additionalProperties"]:
+                unknown = ", ".join(sorted(repr(name) for name in params.keys() - self._known_params))
+                raise InvalidInput(f"params for {self._model}: it has none named {unknown}") from None
             raise InvalidInput(f"params for {self._model}: {error.message}") from None

@@ -19,6 +19,7 @@ from kombu.transport import redis as stock
 from kombu.transport.virtual import QoS
 from kombu.utils.json import loads
 
+from headrace.broker.app import INFER
 from headrace.broker.claims import LEFT, Claim, Claims, LeaseLost
 
 logger = logging.getLogger(__name__)
@@ -136,8 +137,9 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             raise
         except Exception:
             # Hazard: what left here would end the worker, and every other one after it.
-            logger.exception("what lay in %s is no message: it goes to dead.%s", claim.queue, claim.queue)
-            self.claims.bury(claim)
+            dead = f"dead.{queue.removeprefix(INFER)}"
+            logger.exception("what lay in %s is no job: it goes to %s", claim.queue, dead)
+            self.claims.bury(claim, into=dead)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """Claim one message, for `basic_get`."""

@@ -14,6 +14,8 @@ MAX_LINE_BYTES = 16 * 2**20
 
 _BOM = b"\xef\xbb\xbf"
 _MOST_KEYS_SHOWN = 5
+_JSON_NAMES = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "a boolean"}
+_JSON_NAMES[type(None)] = "null"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
@@ -51,8 +53,10 @@ def read_rows(stream: BinaryIO, *, field: str, target: str, max_line_bytes: int 
             yield Row(number=number, custom_id=f"line-{number}", error=error)
 
 
-def write_row(stream: BinaryIO, custom_id: str | int, output: Any, error: HeadraceError | None = None) -> bool:
-    """Write one line `{"custom_id", "output", "error"}`, and return whether it has an output.
+def write_row(
+    stream: BinaryIO, custom_id: str | int, output: Any, error: HeadraceError | None = None
+) -> HeadraceError | None:
+    """Write one line `{"custom_id", "output", "error"}`, and return the error that it has.
 
     An output that JSON cannot carry becomes an error. Float32 arrays are written with the
     fewest digits that give the same float32 back.
@@ -63,10 +67,10 @@ def write_row(stream: BinaryIO, custom_id: str | int, output: Any, error: Headra
         except PluginError as refusal:
             error = refusal
         else:
-            return True
+            return None
     wire = {"code": error.code, "message": _printable(str(error))}
     stream.write(orjson.dumps({"custom_id": custom_id, "output": None, "error": wire}, option=_OPTIONS))
-    return False
+    return error
 
 
 def _lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
@@ -100,14 +104,24 @@ def _parse(number: int, line: bytes | None) -> dict[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InvalidLine(f"line {number}, column {error.colno} is not JSON in UTF-8: {error.msg}") from None
+        raise InvalidLine(f"line {number} is not JSON: {_flaw(line, error)}") from None
     if not isinstance(value, dict):
-        raise InvalidLine(f"line {number} is not a JSON object but a {type(value).__name__}")
+        raise InvalidLine(f"line {number} is not a JSON object but {_JSON_NAMES[type(value)]}")
     return value
 
 
+def _flaw(line: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as flaw:
+        return f"byte {flaw.start + 1} is not UTF-8"
+    return f"column {error.colno}: {error.msg}"
+
+
 def _custom_id(number: int, value: dict[str, Any]) -> str | int:
-    custom_id = value.get("custom_id", f"line-{number}")
+    custom_id = value.get("custom_id")
+    if custom_id is None:
+        return f"line-{number}"
     # A bool is an int to Python, and not to whoever wrote the file.
     if isinstance(custom_id, str | int) and not isinstance(custom_id, bool):
         return custom_id

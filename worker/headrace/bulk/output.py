@@ -85,14 +85,11 @@ class OutputFile:
 
 @contextmanager
 def output_errors() -> Iterator[None]:
-    """Turn a full disk, and whatever else keeps a row from being written, into ConfigError.
-
-    A reader that has closed our pipe stays BrokenPipeError, which ends a command quietly.
-    """
+    """Turn a full disk, and whatever else keeps a row from being written, into ConfigError."""
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise ConfigError("the output's reader has closed it: the rows that follow are lost") from error
     except OSError as error:
         raise ConfigError(f"cannot write the output ({error.strerror}): make room, or name another file") from error
 

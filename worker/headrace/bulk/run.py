@@ -14,7 +14,7 @@ from headrace.broker.connection import broker_errors
 from headrace.bulk.formats import Row, read_rows, write_row
 from headrace.bulk.output import output_errors
 from headrace.client import Client, MapItem
-from headrace.errors import SetupFailed
+from headrace.errors import HeadraceError, SetupFailed
 from headrace.launcher import Launcher, log_file, parse_devices
 from headrace.plugins.discovery import discover
 from headrace.settings import Settings
@@ -51,6 +51,8 @@ class Summary:
     batches: float = 0.0
     #: Items that were in a batch.
     ran: int = 0
+    #: Of each code of an error: how many rows have it, and what the first of them says.
+    errors: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def mean_batch_size(self) -> float:
@@ -62,10 +64,13 @@ class Summary:
         """Throughput over the whole run."""
         return self.items / self.seconds if self.seconds else 0.0
 
-    def add(self, item: MapItem, *, ok: bool) -> None:
-        """Count one item, whose row has an output or not."""
+    def add(self, item: MapItem, error: HeadraceError | None) -> None:
+        """Count one item, whose row has an output or this error."""
         self.items += 1
-        self.failures += not ok
+        if error is not None:
+            self.failures += 1
+            count, first = self.errors.get(error.code, (0, str(error)))
+            self.errors[error.code] = count + 1, first
         if item.batch_size:
             self.ran += 1
             self.batches += 1 / item.batch_size
@@ -182,8 +187,8 @@ def _pump(
         for item in items:
             # A row can fail here too: its output may be nothing that JSON can hold.
             with output_errors():
-                ok = write_row(sink, item.source.custom_id, item.output, item.error)
-            summary.add(item, ok=ok)
+                error = write_row(sink, item.source.custom_id, item.output, item.error)
+            summary.add(item, error)
             summary.seconds = time.monotonic() - begin
             workers.note_progress()
             progress(summary)

@@ -43,7 +43,8 @@ def root(
 ) -> None:
     """Batch inference behind a message queue.
 
-    Exit codes: 0 done, 1 some items failed, 2 usage or bad input, 3 no broker, 130 Ctrl-C.
+    Exit codes: 0 done, 1 some items failed, 2 usage, bad input or an output that cannot be written,
+    3 no broker, 70 a fault in headrace, 130 Ctrl-C.
     """
     context.obj = {"traceback": traceback}
 

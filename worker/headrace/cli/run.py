@@ -10,6 +10,7 @@ import typer
 
 from headrace.cli.arguments import Devices, Model, Params, parse_params
 from headrace.cli.failures import SOME_FAILED
+from headrace.cli.output import note
 from headrace.cli.progress import count_lines, shown_progress
 from headrace.cli.signals import interrupting_signals
 from headrace.errors import ConfigError
@@ -17,6 +18,8 @@ from headrace.errors import ConfigError
 if TYPE_CHECKING:
     from headrace.bulk.run import Summary
 
+#: Characters of an error's message; its row has all of them.
+_MOST_SHOWN = 300
 _STOPPING = "interrupted: cancelling what is queued and ending the workers; Ctrl-C again hurries"
 
 
@@ -54,6 +57,8 @@ def run(  # noqa: PLR0913 - its options
 
         summary = run_bulk(options, rows, sink, settings=settings, progress=on_progress)
     typer.echo(summary_text(summary), err=_is_dash(target))
+    for code, (count, first) in summary.errors.items():
+        note(f"{count} x {code}, first: {first[:_MOST_SHOWN]}")
     if summary.failures:
         raise typer.Exit(SOME_FAILED)
 

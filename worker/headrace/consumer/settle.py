@@ -11,8 +11,7 @@ from headrace.broker.claims import Claims
 from headrace.broker.results import collecting
 from headrace.consumer.job import Job
 from headrace.consumer.request import JobRequest
-from headrace.consumer.trace import Settled, fail, may_pass, traced
-from headrace.errors import HeadraceError
+from headrace.consumer.trace import Settled, may_pass, traced
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +82,6 @@ class Settler:
             tell()
 
         self._add(Settled(tag=request.tag, writes=writes, tell=finish))
-
-    def refuse(self, message: Any, backend: Any, error: HeadraceError) -> None:
-        """Store a FAILURE past the tracer, for a message that Celery can make nothing of."""
-        with collecting() as writes:
-            fail(backend, message.headers["id"], message.headers, error)
-        self._add(Settled(tag=str(message.delivery_tag), writes=writes, tell=message.ack))
 
     def _add(self, settled: Settled) -> None:
         self._uncommitted.append(settled)

@@ -1,23 +1,30 @@
-"""Strategy: Celery's own way of taking a message, fenced so that no message ends the worker."""
+"""Strategy and consumer: Celery's own, fenced so that no message ends the worker or vanishes.
 
-import logging
+What they can make nothing of gets a FAILURE, if its id can be read, and is raised again as NoJob,
+upon which the transport puts the message aside.
+"""
+
 from collections.abc import Callable
 from typing import Any
 
 import redis
 from celery import Celery
+from celery.worker.consumer import Consumer
 from celery.worker.strategy import default
 
+from headrace.consumer.trace import fail
 from headrace.errors import InvalidInput, describe
 
-logger = logging.getLogger(__name__)
+
+class NoJob(Exception):
+    """A message that is no job."""
 
 
 def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
     """Celery's default strategy; what it raises about a message fails that message alone.
 
-    Hazard: an exception that left here would end the worker, put the message back, and so end
-    the next worker too.
+    Hazard: an exception that left the transport would end the worker, put the message back, and so
+    end the next worker too.
     """
     take = default(task, app, consumer, **options)
 
@@ -28,11 +35,26 @@ def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..
             # Nothing is wrong with the message: the transport delivers it again.
             raise
         except Exception as error:
-            logger.exception("a message of %s cannot be read", task.name)
-            if not isinstance(message.headers.get("id"), str):
-                message.reject_log_error(logger, consumer.connection_errors)
-                return
-            told = f"the message cannot be read ({describe(error)}): send it by Celery's protocol 2"
-            app.headrace_settler.refuse(message, app.backend, InvalidInput(told))
+            raise _refused(app, message, describe(error)) from error
 
     return take_or_refuse
+
+
+class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
+    """Celery's consumer; it would acknowledge what it can make nothing of, and answer nobody."""
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """A message that names no task."""
+        raise _refused(self.app, message, "it names no task")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A message whose body is not what its headers say."""
+        raise _refused(self.app, message, describe(exc)) from exc
+
+
+def _refused(app: Celery, message: Any, why: str) -> NoJob:
+    told = f"the message cannot be read ({why}): send it by Celery's protocol 2"
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    if isinstance(job_id := headers.get("id"), str):
+        fail(app.backend, job_id, headers, InvalidInput(told))
+    return NoJob(told)

@@ -85,7 +85,7 @@ def infer_bisecting(plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> 
     return bisecting(plugin.infer, batch, kind=Outcome, failed=lambda caught: Outcome(error=_as_headrace_error(caught)))
 
 
-def _as_headrace_error(caught: Exception) -> HeadraceError:
+def _as_headrace_error(caught: BaseException) -> HeadraceError:
     if isinstance(caught, HeadraceError):
         return caught
     error = InferenceFailed(f"{describe(caught)}")

@@ -14,7 +14,7 @@ def bisecting(
     items: Sequence[Given],
     *,
     kind: type[Made],
-    failed: Callable[[Exception], Made],
+    failed: Callable[[BaseException], Made],
 ) -> list[Made]:
     """Call a plugin's method; where it raises, halve the items until each answer stands alone.
 
@@ -26,7 +26,7 @@ def bisecting(
     """
     try:
         return _checked(call(items), kind=kind, expected=len(items))
-    except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
+    except (Exception, SystemExit) as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
         if len(items) == 1:
             return [failed(caught)]
     # Outside the except block: there the exception's frames would keep the batch's

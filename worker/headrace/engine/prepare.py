@@ -3,7 +3,7 @@
 from headrace.engine.batch import Entry
 from headrace.engine.bisect import bisecting
 from headrace.engine.messages import Window
-from headrace.errors import BatchLawBroken, HeadraceError, InvalidInput, describe
+from headrace.errors import BatchLawBroken, HeadraceError, InferenceFailed, describe
 from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -12,7 +12,7 @@ def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
     """Prepare a window's items; one that makes `prepare` raise carries the error alone."""
     items = [Item(input=value, params=params) for _, value, params, *_ in window.items]
     prepared = bisecting(
-        plugin.prepare, items, kind=Prepared, failed=lambda caught: Prepared(error=_as_refusal(caught))
+        plugin.prepare, items, kind=Prepared, failed=lambda caught: Prepared(error=_as_headrace_error(caught))
     )
     return [
         Entry(item_id=item_id, prepared=_with_size(each), deadline=deadline, expires=expires)
@@ -20,10 +20,10 @@ def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
     ]
 
 
-def _as_refusal(caught: Exception) -> HeadraceError:
+def _as_headrace_error(caught: BaseException) -> HeadraceError:
     if isinstance(caught, HeadraceError):
         return caught
-    error = InvalidInput(f"prepare raised {describe(caught)}")
+    error = InferenceFailed(f"prepare raised {describe(caught)}")
     error.__cause__ = caught
     return error
 

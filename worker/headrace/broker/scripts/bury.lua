@@ -1,0 +1,8 @@
+-- Puts a message aside and drops its claim; changes nothing if it is claimed no more.
+-- KEYS: the claims, what has begun of them, the list of dead letters.
+-- ARGV: the number of the claim, the message.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
+  redis.call('LPUSH', KEYS[3], ARGV[2])
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+end
