@@ -9,7 +9,7 @@ import pytest
 from celery import Celery, chain, chord, group
 
 from headrace.broker.embedded import EmbeddedBroker
-from headrace.client import Client
+from headrace.client import Client, PendingResult
 from headrace.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -107,25 +107,31 @@ def test_countdown_is_kept(producer: Celery) -> None:
     assert time.monotonic() - begin >= 1
 
 
-def test_a_job_that_expires_behind_a_batch_is_revoked_and_never_runs(client: Client) -> None:
-    busy = client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.5})
+def _busy(client: Client, folder: Path) -> PendingResult:
+    """A job that runs by now, for a second."""
+    begun = folder / "begun"
+    job = client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.0, "begun": str(begun)})
+    wait_until(begun.exists)
+    return job
+
+
+def test_a_job_that_expires_behind_a_batch_is_revoked_and_never_runs(client: Client, tmp_path: Path) -> None:
+    busy = _busy(client, tmp_path)
     late = client.submit("faulty", {"text": "late"}, expires=0.3)
     with pytest.raises(JobRevoked):
         late.result(timeout=20)
     assert busy.result(timeout=20)["text"] == "busy"
 
 
-def test_a_job_past_its_deadline_fails_with_a_code(client: Client) -> None:
-    client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.0})
+def test_a_job_past_its_deadline_fails_with_a_code(client: Client, tmp_path: Path) -> None:
+    _busy(client, tmp_path)
     with pytest.raises(DeadlineExceeded):
         client.submit("faulty", {"text": "late"}, deadline=0.2).result(timeout=20)
 
 
-def test_revoke_while_waiting_and_while_running_drops_the_result(client: Client) -> None:
-    running = client.submit("faulty", {"text": "running", "do": "sleep", "seconds": 1.5})
+def test_revoke_while_waiting_and_while_running_drops_the_result(client: Client, tmp_path: Path) -> None:
+    running = _busy(client, tmp_path)
     waiting = client.submit("faulty", {"text": "waiting"})
-    inspect = client.app.control.inspect(timeout=1.0)
-    wait_until(lambda: any(task["id"] == running.id for tasks in (inspect.active() or {}).values() for task in tasks))
     running.cancel()
     waiting.cancel()
     for job in (running, waiting):

@@ -108,15 +108,17 @@ def test_an_input_that_no_engine_can_be_sent_fails_alone(client: Client, cluster
 
 def test_a_lost_connection_costs_no_job(client: Client, cluster: Cluster) -> None:
     with cluster.workers("faulty"):
-        jobs = client.submit_many(
-            "faulty", [{"text": str(each), "do": "sleep", "seconds": 0.02} for each in range(100)]
-        )
+        # Few enough for the worker to have claimed all, and to wait for more.
+        jobs = client.submit_many("faulty", [{"text": str(each), "do": "sleep", "seconds": 0.1} for each in range(20)])
         jobs[0].result(timeout=20)
-        waiting = [each["id"] for each in client.redis.client_list() if "blmove" in each["cmd"]]
-        assert waiting
-        for client_id in waiting:
+        for client_id in wait_until(lambda: _waiting_for_jobs(client)):
             client.redis.client_kill_filter(_id=client_id)
-        assert [job.result(timeout=60)["text"] for job in jobs] == [str(each) for each in range(100)]
+        assert [job.result(timeout=60)["text"] for job in jobs] == [str(each) for each in range(20)]
+
+
+def _waiting_for_jobs(client: Client) -> list[str]:
+    """Ids of the connections on which workers wait."""
+    return [each["id"] for each in client.redis.client_list() if "blmove" in each["cmd"]]
 
 
 def test_a_result_that_a_full_redis_refuses_is_stored_once_there_is_room(client: Client, cluster: Cluster) -> None:

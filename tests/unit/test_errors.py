@@ -57,8 +57,8 @@ def test_an_error_that_is_not_ours_keeps_its_name() -> None:
     assert (type(back), str(back), back.code) == (HeadraceError, "ZeroDivisionError: by zero", "internal_error")
 
 
-def test_only_a_broker_that_is_away_is_worth_another_try() -> None:
-    assert [each.code for each in ALL if each.retryable] == ["broker_unavailable"]
+def test_only_a_broker_that_is_away_or_full_is_worth_another_try() -> None:
+    assert [each.code for each in ALL if each.retryable] == ["broker_unavailable", "queue_full"]
 
 
 def test_a_message_is_not_needed_on_the_wire() -> None:

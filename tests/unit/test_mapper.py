@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 
 from headrace.broker.waiter import Meta
+from headrace.errors import QueueFull
 from headrace.mapper import Mapper
 
 
@@ -106,3 +108,30 @@ def test_a_slow_source_gets_its_items_as_soon_as_they_are_answered() -> None:
     items = Queue().mapper().run(slow(), chunk_size=2, max_chunks=32, ordered=True)
     assert next(items).output == 1
     assert read == 2
+
+
+def test_a_full_queue_is_waited_for() -> None:
+    queue = Queue()
+    refusals = iter([QueueFull("full"), QueueFull("full")])
+
+    def send(job_id: str, values: list[Any]) -> None:
+        if error := next(refusals, None):
+            raise error
+        queue.send(job_id, values)
+
+    waits: list[None] = []
+    mapper = dataclasses.replace(queue.mapper(), send=send, on_wait=lambda: waits.append(None))
+    items = list(mapper.run(range(4), chunk_size=2, max_chunks=2, ordered=True))
+    assert [item.output for item in items] == [0, 1, 2, 3]
+    assert len(waits) == 2
+
+
+def test_a_queue_that_stays_full_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.mapper._FULL_SECONDS", 0.05)
+
+    def send(job_id: str, values: list[Any]) -> None:
+        raise QueueFull("full")
+
+    mapper = dataclasses.replace(Queue().mapper(), send=send, on_wait=lambda: None)
+    with pytest.raises(QueueFull):
+        list(mapper.run(range(4), chunk_size=2, max_chunks=2, ordered=True))

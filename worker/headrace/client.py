@@ -14,7 +14,7 @@ from headrace.broker.connection import broker_errors, connect, ping
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
-from headrace.broker.sender import Sender
+from headrace.broker.sender import Priority, Sender, SendOptions
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import withdraw
 from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError, InvalidInput
@@ -63,7 +63,13 @@ class Client:
         #: The Celery app, for what this class has no method for.
         self.app: Celery = make_app(self.url, self.settings)
         channel = f"headrace:notify:{uuid.uuid4()}"
-        self._sender = Sender(self.app, self.url, channel)
+        self._sender = Sender(
+            self.redis,
+            self.url,
+            channel,
+            max_queue_size=self.settings.max_queue_size,
+            idempotency_window=self.settings.idempotency_window,
+        )
         self._waiter = ResultWaiter(self.redis, channel)
         self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))
         self._checks: dict[str, InputCheck] = {}
@@ -101,7 +107,7 @@ class Client:
         with broker_errors(self.url):
             return self._models.get(model)
 
-    def submit(
+    def submit(  # noqa: PLR0913 - keyword-only, and each has a default
         self,
         model: str,
         input: Any,  # noqa: A002 - the job message's own word
@@ -109,6 +115,8 @@ class Client:
         params: Mapping[str, Any] | None = None,
         expires: float | None = None,
         deadline: float | None = None,
+        priority: Priority = "normal",
+        idempotency_key: str | None = None,
     ) -> PendingResult:
         """Queue one input.
 
@@ -118,13 +126,20 @@ class Client:
             params: The model's parameters for this job.
             expires: Seconds until a job that has not started is revoked.
             deadline: Seconds until a job that has not run is failed.
+            priority: "high" runs before "normal", and that before "low".
+            idempotency_key: Any text. Who submits with it again, within a day or as long as
+                `idempotency_window` says, gets the first one's job, whatever the input.
 
         Raises:
             UnknownModel: If neither workers nor this machine know the model.
             InvalidInput: If the schema rejects the input, or it is too large.
+            QueueFull: If `max_queue_size` jobs of the model wait.
             BrokerUnavailable: If Redis can't be reached.
         """
-        return self.submit_many(model, [input], params=params, expires=expires, deadline=deadline)[0]
+        self._check_of(model).check_params(params or {})
+        self._check_single(model, input)
+        options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
+        return PendingResult(self, self._sender.send(model, input, options, idempotency_key=idempotency_key))
 
     def submit_many(
         self,
@@ -134,16 +149,19 @@ class Client:
         params: Mapping[str, Any] | None = None,
         expires: float | None = None,
         deadline: float | None = None,
+        priority: Priority = "normal",
     ) -> list[PendingResult]:
-        """Queue one job per input; all of them are checked before the first is queued."""
+        """Queue one job per input; all of them are checked before the first is queued.
+
+        Raises:
+            As `submit`.
+        """
         values = list(inputs)
         self._check_of(model).check_params(params or {})
         for value in values:
             self._check_single(model, value)
-        return [
-            PendingResult(self, self._sender.send(model, value, params=params, expires=expires, deadline=deadline))
-            for value in values
-        ]
+        options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
+        return [PendingResult(self, job_id) for job_id in self._sender.send_many(model, values, options)]
 
     def map(  # noqa: PLR0913 - keyword-only, and each has a default
         self,
@@ -182,7 +200,7 @@ class Client:
         check = self._check_of(model)
         check.check_params(params or {})
         mapper = Mapper(
-            send=lambda job_id, values: self._sender.send(model, values, params=params, job_id=job_id),
+            send=lambda job_id, values: self._sender.send(model, values, SendOptions(params=params), job_id=job_id),
             futures=self.futures,
             discard=self._discard,
             cancel=lambda job_ids: self._abandon(model, job_ids),

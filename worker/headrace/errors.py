@@ -3,6 +3,7 @@
     HeadraceError                 internal_error
     +-- ConfigError               invalid_config
     +-- BrokerUnavailable         broker_unavailable      (retryable)
+    +-- QueueFull                 queue_full              (retryable)
     +-- UnknownModel              unknown_model
     +-- InvalidInput              invalid_input
     |   +-- InputTooLarge         input_too_large
@@ -51,6 +52,13 @@ class BrokerUnavailable(HeadraceError):
     """Redis cannot be reached."""
 
     code = "broker_unavailable"
+    retryable = True
+
+
+class QueueFull(HeadraceError):
+    """As many jobs of the model wait as `max_queue_size` allows."""
+
+    code = "queue_full"
     retryable = True
 
 

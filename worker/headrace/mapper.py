@@ -1,6 +1,7 @@
 """Mapper: many inputs through few chunks at a time."""
 
 import itertools
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -10,10 +11,12 @@ from typing import Any
 
 from headrace.broker.results import value_of
 from headrace.broker.waiter import Meta
-from headrace.errors import HeadraceError, error_from_wire
+from headrace.errors import HeadraceError, QueueFull, error_from_wire
 
 #: Seconds between two calls of `on_wait`.
 _WAIT_SECONDS = 1.0
+#: Seconds for which a full queue is waited for.
+_FULL_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +94,22 @@ class Mapper:
         job_id = str(uuid.uuid4())
         # Hazard: Ctrl-C may come while it is sent, and it must be cancelled then.
         unread[job_id] = None
-        self.send(job_id, values)
+        self._send(job_id, values)
         return Chunk(job_id=job_id, future=self.futures([job_id])[0], sent=sent, refused=refused)
+
+    def _send(self, job_id: str, values: list[Any]) -> None:
+        """Send a chunk, and wait while the queue is full: what is mapped may be longer than it."""
+        deadline = time.monotonic() + _FULL_SECONDS
+        while True:
+            try:
+                self.send(job_id, values)
+            except QueueFull:
+                if time.monotonic() > deadline:
+                    raise
+                self.on_wait()
+                time.sleep(_WAIT_SECONDS)
+            else:
+                return
 
     def _landed(self, flying: deque[Chunk], *, ordered: bool, most: int) -> Iterator[Chunk]:
         """Take out what is there; wait only while more than `most` chunks fly."""

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     models: dict[str, dict[str, Any]] = {}
     #: Most bytes of one input, encoded as JSON.
     max_input_bytes: int = Field(default=1_048_576, ge=1)
+    #: Most jobs of one model that may wait in its queue; None for any number.
+    max_queue_size: int | None = Field(default=None, ge=1)
+    #: Seconds for which an `idempotency_key` stands for the first job that was sent with it.
+    idempotency_window: int = Field(default=86_400, ge=1)
     #: Seconds that a result is kept in Redis.
     result_expires: int = Field(default=86_400, ge=1)
     #: Milliseconds that a job may wait for company while the engine is busy.

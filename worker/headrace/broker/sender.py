@@ -1,66 +1,155 @@
 """Sender: puts jobs on a model's queue, with the headers that our client wants its answer by."""
 
+import hashlib
 import time
-from collections.abc import Mapping
-from typing import Any
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
 
-from celery import Celery
-from kombu.exceptions import OperationalError
+import redis
 
 from headrace.broker.app import INFER
 from headrace.broker.connection import redact
+from headrace.broker.envelope import envelope
 from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER
-from headrace.errors import BrokerUnavailable
+from headrace.errors import BrokerUnavailable, InvalidInput, QueueFull
+
+Priority = Literal["high", "normal", "low"]
+
+#: Suffix of the list for each urgency; plain producers write to the middle one.
+SUFFIXES: Mapping[Priority, str] = {"high": ".high", "normal": "", "low": ".low"}
+#: Messages, and bytes of them, in one call.
+_MOST_MESSAGES, _MOST_BYTES = 500, 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendOptions:
+    """How jobs are sent."""
+
+    params: Mapping[str, Any] | None = None
+    #: Seconds until a job that has not started is revoked.
+    expires: float | None = None
+    #: Seconds until a job that has not run is failed.
+    deadline: float | None = None
+    priority: Priority = "normal"
 
 
 class Sender:
     """Sends the job messages of one client."""
 
-    def __init__(self, app: Celery, url: str, channel: str) -> None:
-        self._app = app
+    def __init__(
+        self,
+        client: redis.Redis,
+        url: str,
+        channel: str,
+        *,
+        max_queue_size: int | None = None,
+        idempotency_window: int = 86_400,
+    ) -> None:
+        script = files("headrace.broker").joinpath("scripts", "enqueue.lua").read_text()
+        self._enqueue = client.register_script(script)
         self._url = url
         self._channel = channel
+        self._max_queue_size = max_queue_size
+        self._window = idempotency_window
 
     def send(
         self,
         model: str,
         inputs: Any,
+        options: SendOptions = SendOptions(),
         *,
-        params: Mapping[str, Any] | None,
-        expires: float | None = None,
-        deadline: float | None = None,
         job_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> str:
         """Queue a job, of one input or of a list of them, and return its id.
 
         Args:
             model: Name of the model.
             inputs: An input, or a list of them for a chunk.
-            params: The model's parameters.
-            expires: Seconds until a job that has not started is revoked.
-            deadline: Seconds until a job that has not run is failed.
+            options: Parameters, limits and urgency.
             job_id: The id to give it; by default a new one.
+            idempotency_key: If a job of the model was queued under it within the window, that one's id
+                is returned and nothing is queued.
 
         Raises:
+            InvalidInput: If inputs or params are not JSON.
+            QueueFull: If too many jobs of the model wait.
             BrokerUnavailable: If Redis does not take it.
         """
+        job_id = job_id or str(uuid.uuid4())
+        message = self._message(model, job_id, inputs, options)
+        return self._push(model, [message], options, job_id, idempotency_key)
+
+    def send_many(self, model: str, values: Sequence[Any], options: SendOptions) -> list[str]:
+        """Queue a job for each value, hundreds in one round trip, and return their ids.
+
+        Raises:
+            As `send`; those of the calls before are queued then.
+        """
+        job_ids = [str(uuid.uuid4()) for _ in values]
+        messages = (self._message(model, job_id, value, options) for job_id, value in zip(job_ids, values, strict=True))
+        for group in _groups(messages):
+            self._push(model, group, options)
+        return job_ids
+
+    def _message(self, model: str, job_id: str, inputs: Any, options: SendOptions) -> bytes:
+        now = time.time()
         headers: dict[str, Any] = {REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}
-        if deadline is not None:
-            headers[DEADLINE_HEADER] = time.time() + deadline
-        count = len(inputs) if isinstance(inputs, list) else 1
+        if options.deadline is not None:
+            headers[DEADLINE_HEADER] = now + options.deadline
         try:
-            sent = self._app.send_task(
+            return envelope(
                 INFER + model,
-                args=[inputs],
-                kwargs=dict(params or {}),
-                expires=expires,
-                task_id=job_id,
-                headers=headers,
-                retry=False,
-                # Performance: a repr of the inputs costs more than the rest, and shows them in Flower.
-                argsrepr=f"<{count} input{'s' if count > 1 else ''}>",
-                kwargsrepr=f"<{len(params or {})} params>",
+                job_id,
+                inputs,
+                params=options.params or {},
+                queue=INFER + model,
+                expires=None if options.expires is None else now + options.expires,
+                extra=headers,
             )
-        except (OperationalError, OSError) as error:
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"the job for {model} is not JSON: {error}") from None
+
+    def _push(
+        self,
+        model: str,
+        messages: Sequence[bytes],
+        options: SendOptions,
+        job_id: str = "",
+        idempotency_key: str | None = None,
+    ) -> str:
+        base = INFER + model
+        # The list that they go to comes first.
+        keys = [base + SUFFIXES[options.priority], *(base + each for each in SUFFIXES.values())]
+        keys = list(dict.fromkeys(keys))
+        if idempotency_key is not None:
+            digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
+            keys.append(f"headrace:idempotency:{model}:{digest}")
+        window = 0 if idempotency_key is None else self._window
+        most = -1 if self._max_queue_size is None else self._max_queue_size
+        try:
+            answer: Any = self._enqueue(keys=keys, args=[window, job_id, most, *messages])
+        except (redis.RedisError, OSError) as error:
             raise BrokerUnavailable(f"Redis at {redact(self._url)} does not take the job: {error}") from error
-        return str(sent.id)
+        word, told = answer
+        if word == b"full":
+            raise QueueFull(
+                f"{told} jobs of {model} wait, and {most} may (max_queue_size): send them later, or add workers"
+            )
+        return told.decode() if word == b"earlier" else job_id
+
+
+def _groups(messages: Iterator[bytes]) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    size = 0
+    for message in messages:
+        if group and (len(group) == _MOST_MESSAGES or size + len(message) > _MOST_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(message)
+        size += len(message)
+    if group:
+        yield group
