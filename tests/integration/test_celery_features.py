@@ -110,7 +110,7 @@ def test_countdown_is_kept(producer: Celery) -> None:
 def _busy(client: Client, folder: Path) -> PendingResult:
     """A job that runs by now, for a second."""
     begun = folder / "begun"
-    job = client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.0, "begun": str(begun)})
+    job = client.submit("faulty", {"text": "busy", "do": "sleep", "seconds": 1.0, "path": str(begun)})
     wait_until(begun.exists)
     return job
 

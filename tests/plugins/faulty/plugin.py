@@ -64,8 +64,8 @@ def _segfault(data: dict[str, Any]) -> None:
 
 
 def _sleep(data: dict[str, Any]) -> None:
-    if "begun" in data:
-        Path(data["begun"]).touch()
+    if "path" in data:
+        Path(data["path"]).touch()
     time.sleep(data.get("seconds", 0.0))
 
 
