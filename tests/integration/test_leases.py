@@ -8,7 +8,9 @@ from collections import Counter
 import pytest
 
 from headrace.broker.claims import Claims
+from headrace.broker.dead import DeadLetters
 from headrace.client import Client
+from headrace.errors import AttemptsExhausted
 from headrace.settings import Settings
 from tests.integration.cluster import Cluster
 from tests.utils.waiting import wait_until
@@ -72,3 +74,19 @@ def test_a_worker_whose_lease_was_taken_drops_its_jobs_and_goes_on(client: Clien
         os.kill(launcher.workers[0].pid or 0, signal.SIGCONT)
         assert [job.result(timeout=60)["text"] for job in jobs] == [str(each) for each in range(100)]
         assert key not in _claimed(client)
+
+
+def test_a_job_that_kills_its_workers_is_put_aside_and_takes_no_other_with_it(client: Client, cluster: Cluster) -> None:
+    inputs = [{"text": str(each)} for each in range(20)]
+    inputs[7]["do"] = "orphan"
+    jobs = client.submit_many("faulty", inputs)
+    with cluster.workers("faulty"):
+        with pytest.raises(AttemptsExhausted, match=r"3 workers died while they ran the job: cpu0@.* UTC") as caught:
+            jobs[7].result(timeout=60)
+        assert [job.result(timeout=30)["text"] for job in jobs if job is not jobs[7]] == [
+            str(each) for each in range(20) if each != 7
+        ]
+        assert max(job.result()["attempt"] for job in jobs if job is not jobs[7]) == 2
+    assert not client.redis.exists("headrace:attempts")
+    (letter,) = DeadLetters(client.redis).of("faulty")
+    assert (letter.job_id, letter.reason) == (jobs[7].id, str(caught.value))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.broker.embedded import EmbeddedBroker
+from headrace.broker.revocations import revoked_ids
 from headrace.broker.waiter import Meta
 from headrace.client import Client
 from headrace.errors import HeadraceError, InvalidInput, JobRevoked, ResultTimeout
@@ -99,7 +100,15 @@ def test_it_is_done_once_there_is_an_answer(client: Client, job: PendingResult) 
     wait_until(job.done)
 
 
-def test_cancelling_tells_all_workers_to_stop_the_job(client: Client, job: PendingResult) -> None:
+def test_cancelling_a_job_that_nobody_has_claimed_answers_it_at_once(client: Client, job: PendingResult) -> None:
+    job.cancel()
+    with pytest.raises(JobRevoked):
+        job.result(timeout=5)
+    assert waiting(client.redis, QUEUE) == []
+
+
+def test_cancelling_tells_all_workers_to_stop_the_job_those_to_come_too(client: Client, job: PendingResult) -> None:
+    take(client.redis, QUEUE)
     pubsub: Any = client.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with pubsub:
         pubsub.psubscribe("*pidbox*")
@@ -110,7 +119,7 @@ def test_cancelling_tells_all_workers_to_stop_the_job(client: Client, job: Pendi
     assert (order["method"], order["destination"]) == ("revoke", None)
     assert order["arguments"]["task_id"] == [job.id]
     assert order["arguments"]["terminate"]
-    assert [message.id for message in waiting(client.redis, QUEUE)] == [job.id]
+    assert revoked_ids(client.redis) == [job.id]
 
 
 async def test_several_jobs_can_be_awaited_together(client: Client, job: PendingResult) -> None:

@@ -8,13 +8,18 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from celery import Celery
+from celery.app.task import Context
+from celery.exceptions import TaskRevokedError
+from celery.states import REVOKED
 
 from headrace.broker.app import INFER, make_app
 from headrace.broker.connection import broker_errors, connect, ping
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
-from headrace.broker.sender import Priority, Sender, SendOptions
+from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
+from headrace.broker.revocations import revoke
+from headrace.broker.sender import SUFFIXES, Priority, Sender, SendOptions
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import withdraw
 from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError, InvalidInput
@@ -62,7 +67,7 @@ class Client:
         self.registry = Registry(self.redis)
         #: The Celery app, for what this class has no method for.
         self.app: Celery = make_app(self.url, self.settings)
-        channel = f"headrace:notify:{uuid.uuid4()}"
+        channel = self._channel = f"headrace:notify:{uuid.uuid4()}"
         self._sender = Sender(
             self.redis,
             self.url,
@@ -139,7 +144,8 @@ class Client:
         self._check_of(model).check_params(params or {})
         self._check_single(model, input)
         options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
-        return PendingResult(self, self._sender.send(model, input, options, idempotency_key=idempotency_key))
+        job_id = self._sender.send(model, input, options, idempotency_key=idempotency_key)
+        return PendingResult(self, job_id, model)
 
     def submit_many(
         self,
@@ -161,7 +167,7 @@ class Client:
         for value in values:
             self._check_single(model, value)
         options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
-        return [PendingResult(self, job_id) for job_id in self._sender.send_many(model, values, options)]
+        return [PendingResult(self, job_id, model) for job_id in self._sender.send_many(model, values, options)]
 
     def map(  # noqa: PLR0913 - keyword-only, and each has a default
         self,
@@ -219,10 +225,28 @@ class Client:
         """A handle on a job that was queued elsewhere or earlier."""
         return PendingResult(self, job_id)
 
-    def revoke(self, job_ids: Sequence[str]) -> None:
-        """Cancel jobs; see `PendingResult.cancel`."""
+    def revoke(self, job_ids: Sequence[str], model: str | None = None) -> None:
+        """Cancel jobs; see `PendingResult.cancel`.
+
+        A job that no worker has claimed is answered at once if its model is given, else when a worker
+        claims it.
+        """
         with broker_errors(self.url):
-            self.app.control.revoke(list(job_ids), terminate=True)
+            claimed = set(job_ids)
+            if model is not None:
+                claimed.difference_update(self._withdraw(model, job_ids))
+            if claimed:
+                revoke(self.redis, claimed, keep=self.settings.result_expires)
+                self.app.control.revoke(list(claimed), terminate=True)
+
+    def _withdraw(self, model: str, job_ids: Sequence[str]) -> list[str]:
+        """Take jobs out of their queue, and answer for them; return their ids."""
+        queues = [INFER + model + suffix for suffix in SUFFIXES.values()]
+        withdrawn = [job_id for queue in queues for job_id in withdraw(self.redis, queue, job_ids)]
+        for job_id in withdrawn:
+            request = Context({REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}, children=[])
+            self.app.backend.store_result(job_id, TaskRevokedError("revoked"), REVOKED, request=request)
+        return withdrawn
 
     def _discard(self, job_ids: Sequence[str]) -> None:
         with broker_errors(self.url):
@@ -234,7 +258,7 @@ class Client:
         with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
             withdrawn = withdraw(self.redis, INFER + model, job_ids)
             claimed = [job_id for job_id in job_ids if job_id not in withdrawn]
-            self.app.control.revoke(claimed, terminate=True)
+            self.revoke(claimed)
             wait(self._waiter.futures(claimed), timeout=_ABANDON_SECONDS)
             self._waiter.discard(claimed)
 

@@ -18,6 +18,7 @@
     +-- InferenceFailed           inference_failed
     |   +-- BatchLawBroken        batch_law_broken
     +-- EngineDied                engine_died
+    +-- AttemptsExhausted         attempts_exhausted
     +-- TimeLimitExceeded         time_limit_exceeded
     +-- DeadlineExceeded          deadline_exceeded
     +-- JobRevoked                revoked
@@ -144,6 +145,12 @@ class EngineDied(HeadraceError):
     """The engine process ended while it ran this item alone."""
 
     code = "engine_died"
+
+
+class AttemptsExhausted(HeadraceError):
+    """Too many workers died while they ran this job; `headrace dead` has its message."""
+
+    code = "attempts_exhausted"
 
 
 class TimeLimitExceeded(HeadraceError):

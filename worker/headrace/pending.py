@@ -17,15 +17,16 @@ class Jobs(Protocol):
     def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
         """Futures of stored results."""
 
-    def revoke(self, job_ids: Sequence[str]) -> None:
+    def revoke(self, job_ids: Sequence[str], model: str | None = None) -> None:
         """Cancel jobs."""
 
 
 class PendingResult:
     """A queued job. Waiting for it is optional; the job runs either way."""
 
-    def __init__(self, jobs: Jobs, job_id: str) -> None:
+    def __init__(self, jobs: Jobs, job_id: str, model: str | None = None) -> None:
         self._jobs = jobs
+        self._model = model
         #: Celery's task id.
         self.id = job_id
         self._future: Future[Meta] | None = None
@@ -55,7 +56,7 @@ class PendingResult:
 
     def cancel(self) -> None:
         """Revoke the job: it does not start any more, and if it runs its result is dropped."""
-        self._jobs.revoke([self.id])
+        self._jobs.revoke([self.id], self._model)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait in an event loop."""

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     load_time_limit: float = Field(default=600.0, gt=0)
     #: Seconds without a sign of life after which a worker's jobs go to another one.
     lease_seconds: float = Field(default=5.0, ge=1)
+    #: Workers that may die while they run a job, after which it is put aside as a dead letter.
+    max_attempts: int = Field(default=3, ge=1)
     #: Seconds until an unreachable Redis is reported.
     connect_timeout: float = Field(default=3.0, gt=0)
 

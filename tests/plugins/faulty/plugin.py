@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,12 +40,12 @@ class FaultyPlugin(ModelPluginInterface):
 def _prepare(item: Item) -> Prepared:
     if item.input.get("do") == "refuse":
         return Prepared(error=InvalidInput("text: refused, as the input asked for"))
-    return Prepared(data=item.input, params=item.params)
+    return Prepared(data=item.input | {"attempt": item.attempt}, params=item.params)
 
 
 def _do(data: dict[str, Any]) -> dict[str, Any]:
     _ACTIONS.get(data.get("do", "echo"), _nothing)(data)
-    return {"text": data["text"], "pid": os.getpid()}
+    return {"text": data["text"], "pid": os.getpid(), "attempt": data.get("attempt", 1)}
 
 
 def _nothing(data: dict[str, Any]) -> None:
@@ -59,13 +60,19 @@ def _exit(data: dict[str, Any]) -> NoReturn:
     os._exit(3)
 
 
+def _orphan(data: dict[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(10)
+
+
 def _segfault(data: dict[str, Any]) -> None:
     ctypes.string_at(0)
 
 
 def _sleep(data: dict[str, Any]) -> None:
     if "path" in data:
-        Path(data["path"]).touch()
+        with Path(data["path"]).open("a") as ledger:
+            ledger.write(f"{data['text']}\n")
     time.sleep(data.get("seconds", 0.0))
 
 
@@ -84,6 +91,7 @@ _ACTIONS: dict[str, Callable[[dict[str, Any]], None]] = {
     "raise": _raise,
     "exit": _exit,
     "segfault": _segfault,
+    "orphan": _orphan,
     "sleep": _sleep,
     "retry": _retry,
     "memory": _memory,

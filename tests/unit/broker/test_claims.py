@@ -23,7 +23,7 @@ def _up_for_a_while(client: redis.Redis) -> None:
 
 
 def _worker(client: redis.Redis, prefix: str = "", seconds: float = LEASE) -> Claims:
-    claims = Claims(client, prefix=prefix, lease_seconds=seconds)
+    claims = Claims(client, name="mill@host", prefix=prefix, lease_seconds=seconds)
     claims.begin()
     return claims
 
@@ -173,10 +173,60 @@ def test_only_jobs_that_an_engine_had_lose_an_attempt(client: redis.Redis) -> No
     _fill(client, 2)
     dead = _worker(client)
     first, _ = dead.claim({QUEUE: 2})
-    dead.begun({first.number: "job-a"})
+    dead.begun({first.tag: "job-a"})
     dead.end()
     assert _worker(client).reap() == 2
-    assert client.hgetall("headrace:attempts") == {b"job-a": b"1"}
+    (line,) = client.hvals("headrace:attempts")
+    name, _, seconds = line.decode().rpartition(" ")
+    assert name == "mill@host"
+    assert abs(int(seconds) - time.time()) < 60
+
+
+def test_each_death_adds_a_line_and_a_commit_clears_them(client: redis.Redis) -> None:
+    _fill(client, 1)
+    for deaths in (1, 2):
+        worker = _worker(client)
+        (claim,) = worker.claim({QUEUE: 1})
+        assert len(worker.lost_attempts("job-a")) == deaths - 1
+        worker.begun({claim.tag: "job-a"})
+        worker.end()
+        assert _worker(client).reap() == 1
+    worker = _worker(client)
+    (claim,) = worker.claim({QUEUE: 1})
+    assert len(worker.lost_attempts("job-a")) == 2
+    assert worker.lost_attempts("job-b") == []
+    assert worker.commit([(claim.tag, [], "job-a")], expires=None) == ["done"]
+    assert not client.exists("headrace:attempts")
+
+
+def test_nothing_begins_under_a_lease_that_has_run_out(client: redis.Redis) -> None:
+    _fill(client, 1)
+    worker = _worker(client)
+    (claim,) = worker.claim({QUEUE: 1})
+    worker.end()
+    worker.begun({claim.tag: "job-a"})
+    assert not client.exists(f"headrace:begun:{worker.incarnation}")
+
+
+def test_a_buried_message_is_in_the_list_of_dead_letters_once_and_nowhere_else(client: redis.Redis) -> None:
+    messages = _fill(client, 1)
+    worker = _worker(client)
+    (claim,) = worker.claim({QUEUE: 1})
+    worker.bury(claim, into="dead.mill", job_id="job-a")
+    worker.bury(claim, into="dead.mill")
+    assert client.lrange("dead.mill", 0, -1) == messages
+    worker.end()
+    assert _worker(client).reap() == 0
+
+
+def test_a_zombie_buries_nothing(client: redis.Redis) -> None:
+    _fill(client, 1)
+    zombie = _worker(client)
+    (claim,) = zombie.claim({QUEUE: 1})
+    zombie.end()
+    _worker(client).reap()
+    zombie.bury(claim, into="dead.mill")
+    assert not client.exists("dead.mill")
 
 
 def test_nobody_reaps_soon_after_redis_has_started(client: redis.Redis) -> None:
@@ -195,7 +245,7 @@ def test_every_key_carries_the_prefix(client: redis.Redis) -> None:
     worker = _worker(client, prefix="app:")
     (claim,) = worker.claim({QUEUE: 5})
     assert claim.queue == QUEUE
-    worker.begun({claim.number: "job"})
+    worker.begun({claim.tag: "job"})
     assert all(key.startswith(b"app:") for key in client.scan_iter())
     worker.end()
     assert _worker(client, prefix="app:").reap() == 1

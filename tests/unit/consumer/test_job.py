@@ -21,7 +21,7 @@ def _nothing_revoked() -> Iterator[None]:
 
 
 def _job(*inputs: Any, **fields: Any) -> Job:
-    request: Any = SimpleNamespace(id="id")
+    request: Any = SimpleNamespace(id="id", lost_attempts=())
     return Job(
         model="m", request=request, trace=lambda: (0, None, 0.0), trace_args=(), arrived=0.0,
         inputs=list(inputs), params={"n": 1}, is_chunk=True, **fields,

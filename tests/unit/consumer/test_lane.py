@@ -24,7 +24,7 @@ LARGE_SIZES = st.lists(st.integers(FIRST_WINDOW + 1, 50 * FIRST_WINDOW), min_siz
 
 
 def _job(count: int, arrived: float = 0.0) -> Job:
-    request: Any = SimpleNamespace(id="id")
+    request: Any = SimpleNamespace(id="id", lost_attempts=())
     return Job(
         model="m", request=request, trace=lambda: (0, None, 0.0), trace_args=(), arrived=arrived,
         inputs=list(range(count)), params={}, is_chunk=True,

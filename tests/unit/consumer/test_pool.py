@@ -72,7 +72,7 @@ class TestOneJob:
 
     def test_the_time_limit_and_the_deadline_go_along(self, worker: PoolWorker) -> None:
         worker.take("a", time_limit=7, headers={"headrace_deadline": 123.0}, expires=60.0)
-        _, _, _, deadline, expires = worker.engine.windows[0].items[0]
+        _, _, _, deadline, expires, _ = worker.engine.windows[0].items[0]
         assert deadline == 123.0
         assert expires is not None
         assert next(iter(worker.pool._jobs.values())).time_limit == 7
@@ -165,6 +165,47 @@ def test_a_real_engine_answers_and_ends_with_the_pool(desk: Desk, tmp_path: Path
         rows = desk.meta(request.id)["result"]
         pool.stop()
         hub.close()
-    assert rows[0]["output"] == {"text": "a", "pid": engine}
+    assert rows[0]["output"] == {"text": "a", "pid": engine, "attempt": 1}
     assert rows[1]["error"]["code"] == InferenceFailed.code
     assert not is_alive(engine)
+
+
+class TestSuspects:
+    """Jobs that a worker ran when it died."""
+
+    @staticmethod
+    def _suspect(worker: PoolWorker, *texts: str) -> list[Any]:
+        """Take jobs of which each has lost an attempt."""
+        desk = worker.desk
+        sent = [desk.send(text) for text in texts]
+        for job_id in sent:
+            desk.redis.hset("headrace:attempts", job_id, "cpu0@dead 1700000000")
+        return [worker.claim() for _ in texts]
+
+    def test_each_runs_alone_and_before_others(self, worker: PoolWorker) -> None:
+        requests = self._suspect(worker, "a", "b")
+        later = worker.take("later")
+        other = worker.take("other", model="other")
+        for count, text in enumerate(["a", "b"], 1):
+            assert [row[1] for row in worker.engine.windows[-1].items] == [text]
+            assert len(worker.engine.windows) == count
+            worker.answer()
+        worker.answer()
+        assert {worker.status(request) for request in (*requests, later, other)} == {"SUCCESS"}
+        assert not worker.desk.redis.exists("headrace:attempts")
+
+    def test_they_wait_until_the_engine_has_nothing_else(self, worker: PoolWorker) -> None:
+        worker.take("innocent")
+        self._suspect(worker, "a")
+        assert worker.engine.inputs == ["innocent"]
+        worker.answer()
+        assert worker.engine.inputs == ["innocent", "a"]
+
+    def test_the_plugin_is_told_of_the_attempt(self, worker: PoolWorker) -> None:
+        self._suspect(worker, "a")
+        assert worker.engine.windows[-1].items[0][5] == 2
+
+    def test_only_what_an_engine_has_counts(self, worker: PoolWorker) -> None:
+        self._suspect(worker, "a", "b")
+        claims = worker.desk.claims
+        assert len(worker.desk.redis.hgetall(f"headrace:begun:{claims.incarnation}")) == 1

@@ -10,6 +10,8 @@ from celery import Celery
 from celery.worker import state
 
 from headrace.broker.app import INFER
+from headrace.broker.results import LOST_HEADER
+from headrace.broker.revocations import revoke
 from headrace.consumer.strategy import NoJob, fenced
 from tests.utils.requests import Desk
 
@@ -100,3 +102,30 @@ def test_a_lost_connection_is_the_consumers_business(desk: Desk) -> None:
 
 def test_workers_take_infer_tasks_by_it(app: Celery) -> None:
     assert app.tasks[INFER + "m"].Strategy == f"{fenced.__module__}:{fenced.__name__}"
+
+
+def test_a_job_that_has_killed_too_many_workers_is_none_any_more(desk: Desk) -> None:
+    desk.app.conf.headrace_max_attempts = 2
+    job_id = desk.publish(BODY, **{LOST_HEADER: ["cpu0@a 1700000000", "cpu1@b 1700000060"]})
+    message = desk.message()
+    message.headers[LOST_HEADER] = ["cpu0@a 1700000000", "cpu1@b 1700000060"]
+    with pytest.raises(NoJob):
+        _take(desk, message)
+    told = str(desk.meta(job_id)["result"])
+    assert "2 workers died" in told
+    assert "cpu0@a by 2023-11-14 22:13:20 UTC, cpu1@b by 2023-11-14 22:14:20 UTC" in told
+
+
+def test_what_a_producer_says_of_lost_attempts_is_not_believed(desk: Desk) -> None:
+    desk.publish(BODY, **{LOST_HEADER: ["me 1"] * 9})
+    assert LOST_HEADER not in desk.message().headers
+
+
+def test_a_job_that_was_revoked_before_the_worker_started_does_not_run(desk: Desk) -> None:
+    job_id = desk.publish(BODY)
+    revoke(desk.redis, [job_id], keep=60)
+    taken: list[Any] = []
+    _take(desk, desk.message(), taken.append)
+    assert taken == []
+    assert desk.meta(job_id)["status"] == "REVOKED"
+    assert desk.unacked == 0

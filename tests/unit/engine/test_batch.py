@@ -140,7 +140,7 @@ def test_prepare_that_raises_refuses_only_its_item() -> None:
             return super().prepare(items)
 
     window = Window(
-        model="picky", items=[(each, value, {}, None, None) for each, value in enumerate(["a", "bad", "c"])]
+        model="picky", items=[(each, value, {}, None, None, 1) for each, value in enumerate(["a", "bad", "c"])]
     )
     entries = prepare_window(Picky(), window)
     assert [entry.prepared.error is None for entry in entries] == [True, False, True]
@@ -152,6 +152,6 @@ def test_prepare_that_returns_too_few_is_caught() -> None:
         def prepare(self, items: Sequence[Item]) -> list[Prepared]:
             return super().prepare(items)[1:]
 
-    window = Window(model="short", items=[(1, "a", {}, None, None), (2, "b", {}, None, None)])
+    window = Window(model="short", items=[(1, "a", {}, None, None, 1), (2, "b", {}, None, None, 1)])
     codes = [entry.prepared.error.code for entry in prepare_window(Short(), window) if entry.prepared.error]
     assert codes == ["batch_law_broken"] * 2

@@ -17,7 +17,7 @@ def _waiting(model: str, number: int, state: str) -> Waiting:
     future: Future[list[Entry]] | None = None if state == "new" else Future()
     if future is not None and state == "prepared":
         future.set_result([])
-    return Waiting(Window(model=model, items=[(number, None, {}, None, None)]), future)
+    return Waiting(Window(model=model, items=[(number, None, {}, None, None, 1)]), future)
 
 
 def _numbers(turn: Sequence[Waiting]) -> list[int]:

@@ -66,9 +66,9 @@ def test_messages_survive_any_cut_of_the_stream(sent: list[Message], step: int) 
 
 
 def test_a_window_carries_input_params_deadline_and_expiry() -> None:
-    (window,) = _received(Window(model="m", items=[(1, {"text": "é"}, {"top": 3}, 5.5, None)]).encode())
+    (window,) = _received(Window(model="m", items=[(1, {"text": "é"}, {"top": 3}, 5.5, None, 2)]).encode())
     assert isinstance(window, Window)
-    assert [list(item) for item in window.items] == [[1, {"text": "é"}, {"top": 3}, 5.5, None]]
+    assert [list(item) for item in window.items] == [[1, {"text": "é"}, {"top": 3}, 5.5, None, 2]]
 
 
 def test_arrays_travel_in_outcomes() -> None:

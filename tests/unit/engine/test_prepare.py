@@ -51,7 +51,7 @@ def _picky(error: Exception) -> Callable[[Item], Prepared]:
 
 
 def _window(*values: Any) -> Window:
-    return Window(model="m", items=[(number, value, {}, None, None) for number, value in enumerate(values)])
+    return Window(model="m", items=[(number, value, {}, None, None, 1) for number, value in enumerate(values)])
 
 
 def _errors(entries: Sequence[Entry]) -> list[HeadraceError | None]:
@@ -59,7 +59,7 @@ def _errors(entries: Sequence[Entry]) -> list[HeadraceError | None]:
 
 
 def test_entries_are_in_the_windows_order_with_their_times_and_params() -> None:
-    window = Window(model="m", items=[(7, "abc", {"top": 3}, 5.0, None), (3, "a", {}, None, 6.0)])
+    window = Window(model="m", items=[(7, "abc", {"top": 3}, 5.0, None, 1), (3, "a", {}, None, 6.0, 2)])
     assert prepare_window(Plugin(_length), window) == [
         Entry(item_id=7, prepared=Prepared(size=3, data="ABC", params={"top": 3}), deadline=5.0, expires=None),
         Entry(item_id=3, prepared=Prepared(size=1, data="A", params={}), deadline=None, expires=6.0),

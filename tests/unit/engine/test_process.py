@@ -217,12 +217,12 @@ def test_a_real_engine_gets_ready_answers_and_ends_in_order(started: list[Engine
     process = EngineProcess("cpu:0", child_environment(HEADRACE_PLUGIN_PATH=str(PLUGINS)))
     process.start()
     started.append(process)
-    process.send(Window(model="faulty", items=[(1, {"text": "a"}, {}, None, None)]))
+    process.send(Window(model="faulty", items=[(1, {"text": "a"}, {}, None, None, 1)]))
     # Ready, load begun and ended, Loaded, prepare begun and ended, infer begun, Outcomes.
     heard = _heard(process, 8)
     assert heard[0] == Ready()
     (outcomes,) = (each.outcomes for each in heard if isinstance(each, Outcomes))
-    assert list(outcomes[0]) == [1, {"text": "a", "pid": process.pid}, None]
+    assert list(outcomes[0]) == [1, {"text": "a", "pid": process.pid, "attempt": 1}, None]
     process.close()
     assert not is_alive(process.pid)
 

@@ -80,7 +80,7 @@ def _found(name: str) -> FoundPlugin:
 
 
 def _window(model: str, *rows: tuple[int, str], deadline: float | None = None, expires: float | None = None) -> Window:
-    return Window(model=model, items=[(number, value, {}, deadline, expires) for number, value in rows])
+    return Window(model=model, items=[(number, value, {}, deadline, expires, 1) for number, value in rows])
 
 
 def _answers(messages: Sequence[Message]) -> dict[int, Any]:
@@ -215,7 +215,7 @@ def test_shutdown_finishes_the_batch_cleans_up_and_leaves_what_waits(
 def test_an_engine_ends_at_once_when_its_worker_is_gone_or_raves(ending: str) -> None:
     process = EngineProcess("cpu:0", child_environment(HEADRACE_PLUGIN_PATH=str(PLUGINS)))
     process.start()
-    window = Window(model="faulty", items=[(1, {"text": "a", "do": "sleep", "seconds": 300}, {}, None, None)])
+    window = Window(model="faulty", items=[(1, {"text": "a", "do": "sleep", "seconds": 300}, {}, None, None, 1)])
     process.send(window)
     wait_until(lambda: any(getattr(each, "stage", None) == "infer" for each in process.receive()))
     if ending == "garbage":

@@ -24,8 +24,10 @@ def _item(item_id: int, value: Any = "text", **fields: Any) -> WorkItem:
 
 
 def test_rows_hold_what_the_engine_needs_in_order() -> None:
-    rows, unsendable = window_rows([_item(2, {"a": 1}, params={"top": 3}, deadline=5.0), _item(1, expires=6.0)])
-    assert rows == [(2, {"a": 1}, {"top": 3}, 5.0, None), (1, "text", {}, None, 6.0)]
+    rows, unsendable = window_rows(
+        [_item(2, {"a": 1}, params={"top": 3}, deadline=5.0), _item(1, expires=6.0, attempt=2)]
+    )
+    assert rows == [(2, {"a": 1}, {"top": 3}, 5.0, None, 1), (1, "text", {}, None, 6.0, 2)]
     assert unsendable == []
 
 
@@ -39,7 +41,7 @@ def test_an_input_that_cannot_be_sent_is_named_and_the_others_go(value: Any) -> 
 
 @pytest.mark.parametrize("value", UNSENDABLE, ids=range(len(UNSENDABLE)))
 def test_params_that_cannot_be_sent_count_as_the_item(value: Any) -> None:
-    assert window_rows([_item(1, params={"top": value}), _item(2)]) == ([(2, "text", {}, None, None)], [1])
+    assert window_rows([_item(1, params={"top": value}), _item(2)]) == ([(2, "text", {}, None, None, 1)], [1])
 
 
 @pytest.mark.parametrize(

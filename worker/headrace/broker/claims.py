@@ -13,7 +13,8 @@ from typing import Any
 
 import redis
 
-from headrace.broker.results import Committer, Write
+from headrace.broker.results import Committer, Settlement, Write
+from headrace.broker.revocations import REVISION, revoked_ids
 
 #: Of a list: as many messages as the lists before it have left.
 LEFT = -1
@@ -45,13 +46,16 @@ class LeaseLost(Exception):
 class Claims:
     """Scripts over one worker's claims. Every change is one call, so nothing lies between two places."""
 
-    def __init__(self, client: redis.Redis, *, prefix: str = "", lease_seconds: float) -> None:
+    def __init__(self, client: redis.Redis, *, name: str = "", prefix: str = "", lease_seconds: float) -> None:
         self._client = client
+        #: The worker's name, for the history of jobs that it may kill it.
+        self._name = name
         self._prefix = prefix
         self._base = f"{prefix}headrace:"
         self._lease_seconds = lease_seconds
         self._claim = client.register_script(_source("claim"))
         self._give_back = client.register_script(_source("give_back"))
+        self._begin = client.register_script(_source("begin"))
         self._bury = client.register_script(_source("bury"))
         self._reap = client.register_script(_source("reap"))
         self._committer = Committer(client)
@@ -60,6 +64,11 @@ class Claims:
         self._released: set[int] = set()
         #: Whether a claim was sent and not answered.
         self._uncertain = False
+        #: Counts what was revoked, as far as the last claim told.
+        self.revision = 0
+        self._learned = 0
+        #: Whether any job has lost attempts, as far as the last claim told.
+        self.losses = False
         #: Whether the lease was found to have run out; `begin` starts afresh.
         self.lost = False
         #: Name under which messages are claimed; a new one after each lost lease.
@@ -105,11 +114,12 @@ class Claims:
         # Until the answer is here: the server may have claimed all, and numbers must not come again.
         self._numbers = itertools.count(first + sum(count for count in wanted.values() if count > 0) + 1)
         self._uncertain = True
-        keys = [self._key("lease"), self._key("claims"), f"{self._base}incarnations"]
+        shared = [f"{self._base}incarnation", f"{self._base}attempts", self._prefix + REVISION]
+        keys = [self._key("lease"), self._key("claims"), *shared]
         try:
-            taken: Any = self._claim(
+            *taken, lost, self.revision = self._claim(
                 keys=[*keys, *(self._prefix + queue for queue in queues)],
-                args=[self.incarnation, first, *wanted.values()],
+                args=[self.incarnation, self._name, first, *wanted.values()],
             )
         except redis.ResponseError as error:
             if str(error).startswith("LEASE_LOST"):
@@ -118,6 +128,7 @@ class Claims:
                 raise LeaseLost from None
             raise
         self._uncertain = False
+        self.losses = lost > 0
         messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
         claims = [
             Claim(self.incarnation, first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)
@@ -131,14 +142,28 @@ class Claims:
         self.give_back({int(number) for number in stored} - self._held)
         self._uncertain = False
 
-    def begun(self, jobs: Mapping[int, str]) -> None:
-        """Note that an engine gets jobs: their attempts count if this worker dies.
+    def begun(self, jobs: Mapping[str, str]) -> None:
+        """Note that an engine gets jobs: if this worker dies, they have lost an attempt.
 
         Args:
-            jobs: Ids of jobs by the number of their claim.
+            jobs: Ids of jobs by the delivery tag of their message.
         """
-        if jobs:
-            self._client.hset(self._key("begun"), mapping=jobs)  # type: ignore[arg-type]  # numbers are as good as text
+        pairs = [(self.number_of(tag), job_id) for tag, job_id in jobs.items()]
+        if pairs:
+            self._begin(keys=[self._key("lease"), self._key("begun")], args=list(itertools.chain(*pairs)))
+
+    def lost_attempts(self, job_id: str) -> list[str]:
+        """A line `<worker> <epoch seconds>` for each worker that died while it ran the job."""
+        found: Any = self._client.hget(f"{self._base}attempts", job_id) if self.losses else None
+        return found.decode().split("\n") if found else []
+
+    def newly_revoked(self) -> list[str]:
+        """Ids of all jobs that are revoked, if there are more than at the last call."""
+        if self.revision == self._learned:
+            return []
+        ids = revoked_ids(self._client)
+        self._learned = self.revision
+        return ids
 
     def number_of(self, tag: str) -> int:
         """The number of a tag's claim; 0, which is nobody's, if its incarnation is over."""
@@ -158,23 +183,21 @@ class Claims:
         stored: Any = self._client.hmget(self._key("claims"), numbers)
         return [value is not None for value in stored]
 
-    def commit(self, settlements: Sequence[tuple[str, Sequence[Write]]], *, expires: int | None) -> list[str]:
+    def commit(self, settlements: Sequence[tuple[str, Sequence[Write], str]], *, expires: int | None) -> list[str]:
         """Store results and drop their claims, in one call.
 
         Args:
-            settlements: Delivery tags, each with what is to be stored.
+            settlements: Delivery tags, each with what is to be stored, and the job's id if it has lost
+                attempts, else "".
             expires: Seconds that the results are kept; None for ever.
 
         Returns:
             For each message "done", "gone" if another worker has it, or why Redis refuses its result.
         """
-        numbers = [self.number_of(tag) for tag, _ in settlements]
-        answers = self._committer.commit(
-            [(number, writes) for number, (_, writes) in zip(numbers, settlements, strict=True)],
-            expires=expires,
-            claims=self._key("claims"),
-            begun=self._key("begun"),
-        )
+        group = [Settlement(number=self.number_of(tag), writes=writes, lost=lost) for tag, writes, lost in settlements]
+        keys = [self._key("claims"), self._key("begun"), f"{self._base}attempts"]
+        answers = self._committer.commit(group, expires=expires, keys=keys)
+        numbers = [each.number for each in group]
         over = {number for number, answer in zip(numbers, answers, strict=True) if answer in {"done", "gone"}}
         self._held -= over
         self._released -= over
@@ -187,11 +210,11 @@ class Claims:
             self.forget(released)
             self._released -= released
 
-    def bury(self, claim: Claim, *, into: str) -> None:
+    def bury(self, claim: Claim, *, into: str, job_id: str = "") -> None:
         """Put a message aside in a list of dead letters, unless another worker has it."""
         if number := self.number_of(claim.tag):
-            keys = [self._key("claims"), self._key("begun"), self._prefix + into]
-            self._bury(keys=keys, args=[number, claim.payload])
+            keys = [self._key("claims"), self._key("begun"), self._prefix + into, f"{self._base}attempts"]
+            self._bury(keys=keys, args=[number, claim.payload, job_id])
             self._held.discard(number)
 
     def forget(self, numbers: Iterable[int]) -> None:
@@ -220,7 +243,7 @@ class Claims:
 
     def reap(self) -> int:
         """Return some jobs of workers whose lease has run out; return how many."""
-        keys = [f"{self._base}incarnations", f"{self._base}attempts"]
+        keys = [f"{self._base}incarnation", f"{self._base}attempts"]
         return int(self._reap(keys=keys, args=[self._base, self._lease_seconds, _REAPED_AT_ONCE]))
 
     def end(self) -> None:

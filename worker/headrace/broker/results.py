@@ -12,6 +12,7 @@ from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
 
 from headrace.broker import codec
+from headrace.broker.revocations import revoke
 from headrace.errors import JobRevoked, error_from_name
 
 #: Message header by which our client asks for msgpack; its value is the codec's name.
@@ -19,6 +20,10 @@ REPLY_HEADER = "headrace_reply"
 #: Message header with the channel on which the client hears the id of a finished job.
 NOTIFY_HEADER = "headrace_notify"
 PACKED = "msgpack"
+#: Message header that a worker's transport sets: a line for each worker that died while the job ran.
+LOST_HEADER = "headrace_lost"
+#: Seconds that a revocation is kept where results are kept for ever.
+_KEEP_SECONDS = 7 * 86_400
 #: Redis refuses longer values, by closing the connection.
 _MOST_BYTES = 512 * 1024 * 1024
 #: Message header with the time, in epoch seconds, after which the result is of no use.
@@ -61,8 +66,16 @@ class Write:
     notice: bytes | str = ""
 
 
-#: A job's message by the number of its claim, None for a result that no claim stands for.
-Settlement = tuple[int | None, Sequence[Write]]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """A job's message, and what is to be stored for it."""
+
+    #: Number of its claim; None for a result that no claim stands for.
+    number: int | None
+    writes: Sequence[Write]
+    #: The job's id, if workers have died while it ran.
+    lost: str = ""
+
 
 _collected: ContextVar[list[Write] | None] = ContextVar("collected", default=None)
 
@@ -85,27 +98,25 @@ class Committer:
         self._script = client.register_script(files("headrace.broker").joinpath("scripts", "commit.lua").read_text())
 
     def commit(
-        self, settlements: Sequence[Settlement], *, expires: int | None, claims: str = "", begun: str = ""
+        self, settlements: Sequence[Settlement], *, expires: int | None, keys: Sequence[str] = ("", "", "")
     ) -> list[str]:
         """Commit a group.
 
         Args:
             settlements: A job each.
             expires: Seconds that the results are kept; None for ever.
-            claims: Key of the worker's claims.
-            begun: Key of those that have begun.
+            keys: Of the worker's claims, of those that have begun, of the attempts that jobs have lost.
 
         Returns:
             For each job "done", "gone" if it is claimed no more, or why Redis refuses its result.
         """
-        keys = [claims, begun]
         arguments: list[int | str | bytes] = [expires or 0]
-        for number, writes in settlements:
-            arguments += ["" if number is None else number, len(writes)]
-            for write in writes:
-                keys.append(write.key)
+        for each in settlements:
+            arguments += ["" if each.number is None else each.number, each.lost, len(each.writes)]
+            for write in each.writes:
                 arguments += [write.state, write.value, write.channel, write.notice]
-        answers: Any = self._script(keys=keys, args=arguments)
+        results = [write.key for each in settlements for write in each.writes]
+        answers: Any = self._script(keys=[*keys, *results], args=arguments)
         return [answer.decode() for answer in answers]
 
 
@@ -130,15 +141,27 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
         **kwargs: Any,
     ) -> Any:
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        if lost := getattr(request, LOST_HEADER, None):
+            meta["lost_attempts"] = lost
         write = self._write(task_id, state, meta | {"task_id": task_id}, request)
         collected = _collected.get()
         if collected is None:
-            (answer,) = Committer(self.client).commit([(None, [write])], expires=self.expires)
+            (answer,) = Committer(self.client).commit([Settlement(number=None, writes=[write])], expires=self.expires)
             if answer != "done":
                 raise redis.ResponseError(answer)
         else:
             collected.append(write)
         return result
+
+    def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **options: Any) -> None:
+        """Store REVOKED, unless a broadcast has come to a worker that has not got the job.
+
+        Another one may run it: whoever has claimed it, or will, is to answer.
+        """
+        if request is None:
+            revoke(self.client, [task_id], keep=self.expires or _KEEP_SECONDS)
+        else:
+            super().mark_as_revoked(task_id, reason, request=request, **options)
 
     def _write(self, task_id: str, state: str, meta: dict[str, Any], request: Any) -> Write:
         key = _text(self.get_key_for_task(task_id))

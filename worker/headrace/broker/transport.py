@@ -21,6 +21,7 @@ from kombu.utils.json import loads
 
 from headrace.broker.app import INFER
 from headrace.broker.claims import LEFT, Claim, Claims, LeaseLost
+from headrace.broker.results import LOST_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +128,13 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
                 self._undelivered.append((queue, claim))
 
     def _deliver(self, queue: str, claim: Claim) -> None:
+        job_id = ""
         if not self.claims.number_of(claim.tag):
             # The lease has run out meanwhile: another worker has it.
             return
         try:
             message = self._message(claim)
+            job_id = str(message["headers"].get("id", ""))
             self.connection._deliver(message, queue)  # noqa: SLF001 - as kombu's own channels do
         except (redis.RedisError, OSError):
             raise
@@ -139,7 +142,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             # Hazard: what left here would end the worker, and every other one after it.
             dead = f"dead.{queue.removeprefix(INFER)}"
             logger.exception("what lay in %s is no job: it goes to %s", claim.queue, dead)
-            self.claims.bury(claim, into=dead)
+            self.claims.bury(claim, into=dead, job_id=job_id)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """Claim one message, for `basic_get`."""
@@ -152,6 +155,10 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         message: dict[str, Any] = loads(claim.payload.decode())
         # A tag of our own: a message that comes again has its producer's a second time.
         message["properties"]["delivery_tag"] = claim.tag
+        headers = message["headers"]
+        headers.pop(LOST_HEADER, None)
+        if lost := self.claims.lost_attempts(headers.get("id", "")):
+            headers[LOST_HEADER] = lost
         return message
 
     def _peek(self, poller: "LeasedPoller", queue: str, name: str) -> None:

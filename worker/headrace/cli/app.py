@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from headrace import __version__
+from headrace.cli.dead import dead
 from headrace.cli.doctor import doctor
 from headrace.cli.failures import ReportingGroup
 from headrace.cli.flower import flower
@@ -51,3 +52,4 @@ def root(
 
 for verb in (run, up, worker, submit, result, models, flower, doctor, health):
     app.command()(verb)
+app.add_typer(dead, name="dead")

@@ -47,12 +47,14 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     models = arguments.models.split(",") if arguments.models else sorted(catalog.plugins)
     app = make_app(url, settings)
     app.conf.headrace_device = arguments.device
+    app.conf.headrace_max_attempts = settings.max_attempts
     app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
     register_tasks(app, models)
     # A renewal that hangs must not use up the lease.
     timeout = min(settings.connect_timeout, settings.lease_seconds / 4)
-    claims = Claims(_hasty(connect(url, settings, timeout=timeout)), lease_seconds=settings.lease_seconds)
+    client = _hasty(connect(url, settings, timeout=timeout))
+    claims = Claims(client, name=arguments.name, lease_seconds=settings.lease_seconds)
     claims.begin()
     app.headrace_claims = claims
     app.headrace_settler = Settler(claims, expires=settings.result_expires)

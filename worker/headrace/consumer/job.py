@@ -56,6 +56,11 @@ class Job:
         return self.request.tag
 
     @property
+    def lost_attempts(self) -> int:
+        """Workers that have died while it ran."""
+        return len(self.request.lost_attempts)
+
+    @property
     def waiting(self) -> int:
         """Items that were not handed over yet."""
         return len(self.inputs) - len(self.item_ids)
@@ -83,6 +88,7 @@ class Job:
                 deadline=self.deadline,
                 expires=self.expires,
                 time_limit=self.time_limit,
+                attempt=self.lost_attempts + 1,
             )
 
     def results(self) -> list[Outcome]:

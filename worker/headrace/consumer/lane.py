@@ -88,6 +88,11 @@ class Lane:
             return 1
         return room_for(self.waiting + self.handed, self.window, max(self._sizes))
 
+    @property
+    def head(self) -> Job | None:
+        """The next job, if any."""
+        return self._jobs[0] if self._jobs else None
+
     def put(self, job: Job) -> None:
         """Add a job at the end."""
         self._jobs.append(job)
@@ -109,12 +114,15 @@ class Lane:
             unwanted: Whether a job is to leave the line without running.
         """
         room = WINDOWS * self.window - self.handed
-        taken = []
+        taken: list[tuple[Job, int]] = []
         while room > 0 and self._jobs:
             job = self._jobs[0]
             if unwanted(job):
                 self.discard(job)
                 continue
+            if taken and (job.lost_attempts or taken[0][0].lost_attempts):
+                # Suspects of a dead worker run alone, so that no innocent dies with them.
+                break
             count = min(job.waiting, room)
             if count == job.waiting:
                 self._jobs.popleft()

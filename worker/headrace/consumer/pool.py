@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._jobs: dict[int, Job] = {}
         #: Jobs that are not settled.
         self._open: set[Job] = set()
+        #: A suspect of a dead worker, which the engine has with nothing beside it.
+        self._alone: Job | None = None
         self._hub: Any = None
         self._draining = False
         self._feeding = False
@@ -202,13 +204,27 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self.settler.busy:
             return
         now = time.monotonic()
-        for lane in self._lanes.values():
+        for lane in self._next_lanes():
             if lane.ready(now, max_delay=self._max_delay):
                 self._hand_over(lane)
 
+    def _next_lanes(self) -> Iterable[Lane]:
+        """All lanes; or while a suspect of a dead worker waits or runs, its own, and nothing beside it."""
+        if self._alone is not None and not self._alone.closed:
+            return [self._lane(self._alone.model)] if self._alone.waiting else []
+        self._alone = None
+        for lane in self._lanes.values():
+            if lane.head is not None and lane.head.lost_attempts:
+                return [] if self._jobs else [lane]
+        return self._lanes.values()
+
     def _hand_over(self, lane: Lane) -> None:
         window = []
-        for job, count in lane.take(self._unwanted):
+        taken = lane.take(self._unwanted)
+        if taken and taken[0][0].lost_attempts:
+            self._alone = taken[0][0]
+        self._note_begun([job for job, _ in taken if not job.started])
+        for job, count in taken:
             if not job.started:
                 # Celery sends task-started and remembers the pid of who runs it.
                 job.request.on_accepted(self.supervisor.engine_pid or 0, time.monotonic())
@@ -217,6 +233,12 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self._jobs.update((item.item_id, job) for item in items)
             window += items
         self.supervisor.submit(window)
+
+    def _note_begun(self, jobs: Sequence[Job]) -> None:
+        try:
+            self.claims.begun({job.tag: job.request.id for job in jobs})
+        except redis.RedisError as error:
+            logger.warning("if this worker dies now, its jobs will have lost no attempt: %s", error)
 
     def _unwanted(self, job: Job) -> bool:
         """Whether a job was closed, or was revoked or has expired before it began; it is answered then."""

@@ -1,11 +1,14 @@
 """JobRequest: Celery's request, except that a revoke is settled behind the fence like any outcome."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from celery import signals
 from celery.worker import state
 from celery.worker.request import Request
+
+from headrace.broker.results import LOST_HEADER
 
 
 class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
@@ -18,6 +21,16 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
     def tag(self) -> str:
         """Delivery tag of its message."""
         return str(self._message.delivery_tag)
+
+    @property
+    def lost_attempts(self) -> Sequence[str]:
+        """A line for each worker that died while the job ran."""
+        return self._request_dict.get(LOST_HEADER) or ()
+
+    @property
+    def lost_id(self) -> str:
+        """Its id if it has lost attempts, else nothing."""
+        return str(self.id) if self.lost_attempts else ""
 
     @property
     def is_revoked(self) -> bool:

@@ -81,7 +81,7 @@ class Settler:
             request.send_event("task-revoked", **told)
             tell()
 
-        self._add(Settled(tag=request.tag, writes=writes, tell=finish))
+        self._add(Settled(tag=request.tag, writes=writes, tell=finish, lost=request.lost_id))
 
     def _add(self, settled: Settled) -> None:
         self._uncommitted.append(settled)
@@ -144,7 +144,9 @@ class Settler:
         while self._uncommitted:
             group = _group(self._uncommitted)
             try:
-                answers = self._claims.commit([(each.tag, each.writes) for each in group], expires=self._expires)
+                answers = self._claims.commit(
+                    [(each.tag, each.writes, each.lost) for each in group], expires=self._expires
+                )
                 # Gone since the last try, under a lease that never ran out: it was committed.
                 mine = self._uncertain and self._claims.renew()
             except redis.RedisError as error:

@@ -4,16 +4,19 @@ What they can make nothing of gets a FAILURE, if its id can be read, and is rais
 upon which the transport puts the message aside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
 from celery import Celery
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.strategy import default
 
+from headrace.broker.results import LOST_HEADER
 from headrace.consumer.trace import fail
-from headrace.errors import InvalidInput, describe
+from headrace.errors import AttemptsExhausted, InvalidInput, describe
 
 
 class NoJob(Exception):
@@ -29,6 +32,10 @@ def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..
     take = default(task, app, consumer, **options)
 
     def take_or_refuse(message: Any, *args: Any, **kwargs: Any) -> None:
+        state.revoked.update(app.headrace_claims.newly_revoked())
+        lost = message.headers.get(LOST_HEADER) or ()
+        if lost and len(lost) >= app.conf.headrace_max_attempts:
+            raise _exhausted(app, message, lost)
         try:
             take(message, *args, **kwargs)
         except (*consumer.connection_errors, redis.RedisError):
@@ -50,6 +57,14 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A message whose body is not what its headers say."""
         raise _refused(self.app, message, describe(exc)) from exc
+
+
+def _exhausted(app: Celery, message: Any, lost: Sequence[str]) -> NoJob:
+    died = [line.rpartition(" ") for line in lost]
+    history = ", ".join(f"{name} by {datetime.fromtimestamp(int(seconds), UTC):%F %T} UTC" for name, _, seconds in died)
+    told = f"{len(lost)} workers died while they ran the job: {history}; `headrace dead` shows it and sends it again"
+    fail(app.backend, message.headers["id"], message.headers, AttemptsExhausted(told))
+    return NoJob(told)
 
 
 def _refused(app: Celery, message: Any, why: str) -> NoJob:

@@ -38,6 +38,8 @@ class Settled:
     tell: Callable[[], None]
     #: Called when its claim is gone, one way or the other.
     over: Callable[[], None] = lambda: None
+    #: The job's id, if workers have died while it ran.
+    lost: str = ""
 
     @property
     def size(self) -> int:
@@ -62,6 +64,7 @@ def traced(job: Job, over: Callable[[Job], None]) -> Settled:
         RedisError: Or what `may_pass` knows: something could not be published now.
     """
     backend, request = job.request.task.backend, job.request
+    settled = partial(Settled, tag=job.tag, over=partial(over, job), lost=request.lost_id)
     with collecting() as writes:
         try:
             with _current(job):
@@ -73,7 +76,7 @@ def traced(job: Job, over: Callable[[Job], None]) -> Settled:
             told = f"the outcome cannot be stored ({describe(error)}): mind the job's headers"
             writes.clear()
             fail(backend, request.id, job.trace_args[2], InferenceFailed(told))
-            return Settled(tag=job.tag, writes=writes, tell=request.acknowledge, over=partial(over, job))
+            return settled(writes=writes, tell=request.acknowledge)
     if failed:
         # billiard wraps it to carry the traceback.
         cause = getattr(returned.exception, "exc", returned.exception)
@@ -81,8 +84,7 @@ def traced(job: Job, over: Callable[[Job], None]) -> Settled:
             # Not the job's failure, though the tracer made it one.
             raise cause
     # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
-    tell = partial(request.on_success, (failed, returned, job.seconds))
-    return Settled(tag=job.tag, writes=_last(writes), tell=tell, over=partial(over, job))
+    return settled(writes=_last(writes), tell=partial(request.on_success, (failed, returned, job.seconds)))
 
 
 def _last(writes: Sequence[Write]) -> Sequence[Write]:

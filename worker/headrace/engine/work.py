@@ -23,6 +23,8 @@ class WorkItem:
     expires: float | None = None
     #: Hard limit of a batch with this item in seconds, or None for the model's own.
     time_limit: float | None = None
+    #: 1, and one more for each worker that died while it ran.
+    attempt: int = 1
 
 
 class Listener(Protocol):
@@ -38,7 +40,7 @@ class Listener(Protocol):
         """The engine died; its descriptor closes after this."""
 
 
-Row = tuple[int, Any, dict[str, Any], float | None, float | None]
+Row = tuple[int, Any, dict[str, Any], float | None, float | None, int]
 
 
 def window_rows(items: Sequence[WorkItem]) -> tuple[list[Row], list[int]]:
@@ -46,7 +48,7 @@ def window_rows(items: Sequence[WorkItem]) -> tuple[list[Row], list[int]]:
 
     JSON allows what msgpack does not: numbers over 64 bits, lone surrogates, any depth.
     """
-    rows = [(item.item_id, item.input, item.params, item.deadline, item.expires) for item in items]
+    rows = [(item.item_id, item.input, item.params, item.deadline, item.expires, item.attempt) for item in items]
     if _encodes(rows):
         return rows, []
     good = [row for row in rows if _encodes([row])]

@@ -15,6 +15,8 @@ class Item:
     input: Any
     #: The job's keyword arguments; jobs with different params may share a batch.
     params: Mapping[str, Any] = field(default_factory=dict)
+    #: 1, and one more for each worker that died while the job ran.
+    attempt: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,9 @@
 -- Commits outcomes: of each job that is claimed still, stores the results and drops the claim.
--- KEYS: the claims, what has begun of them, then the key of each result.
+-- KEYS: the claims, what has begun of them, the attempts that jobs have lost, then the key of each
+-- result.
 -- ARGV: seconds that results are kept, then for each job the number of its claim ('' for a result
--- that no claim stands for) and how many results it has, then for each of these state, value,
--- channel ('' for none) and what is published there.
+-- that no claim stands for), its id if it has lost attempts, else '', and how many results it has,
+-- then for each of these state, value, channel ('' for none) and what is published there.
 -- Returns for each job 'done', 'gone' if it was reaped, or what Redis said to its result.
 local FINAL = { SUCCESS = true, FAILURE = true, REVOKED = true }
 
@@ -25,12 +26,12 @@ local function store(key, state, value, channel, notice)
 end
 
 local answers = {}
-local key, at = 3, 2
+local key, at = 4, 2
 while at <= #ARGV do
-  local number, count = ARGV[at], tonumber(ARGV[at + 1])
+  local number, lost, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local claimed = number == '' or redis.call('HEXISTS', KEYS[1], number) == 1
   local answer = claimed and 'done' or 'gone'
-  at = at + 2
+  at = at + 3
   for _ = 1, count do
     if answer == 'done' then
       answer = store(KEYS[key], unpack(ARGV, at, at + 3)) or answer
@@ -41,6 +42,7 @@ while at <= #ARGV do
   if answer == 'done' and number ~= '' then
     redis.call('HDEL', KEYS[1], number)
     redis.call('HDEL', KEYS[2], number)
+    if lost ~= '' then redis.call('HDEL', KEYS[3], lost) end
   end
   answers[#answers + 1] = answer
 end

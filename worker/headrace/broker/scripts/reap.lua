@@ -1,5 +1,6 @@
 -- Returns the jobs of workers whose lease has run out to the head of their queues, in order.
--- KEYS: all incarnations, the attempts that jobs have lost.
+-- KEYS: all incarnations with the names of their workers, the attempts that jobs have lost: of each
+-- a line `<worker> <epoch seconds>`.
 -- ARGV: prefix of the other keys, seconds of a lease, how many jobs at most.
 -- Returns how many jobs were returned.
 local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
@@ -9,7 +10,8 @@ if uptime <= tonumber(ARGV[2]) then
 end
 local left = tonumber(ARGV[3])
 local returned = 0
-for _, incarnation in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+local now = redis.call('TIME')[1]
+for _, incarnation in ipairs(redis.call('HKEYS', KEYS[1])) do
   if redis.call('EXISTS', ARGV[1] .. 'lease:' .. incarnation) == 0 then
     local claims, begun = ARGV[1] .. 'claims:' .. incarnation, ARGV[1] .. 'begun:' .. incarnation
     local numbers = redis.call('HKEYS', claims)
@@ -21,11 +23,15 @@ for _, incarnation in ipairs(redis.call('SMEMBERS', KEYS[1])) do
       redis.call('RPUSH', string.sub(value, 1, cut - 1), string.sub(value, cut + 1))
       redis.call('HDEL', claims, number)
       local job = redis.call('HGET', begun, number)
-      if job then redis.call('HINCRBY', KEYS[2], job, 1) end
+      if job then
+        local lost = redis.call('HGET', KEYS[2], job)
+        local line = redis.call('HGET', KEYS[1], incarnation) .. ' ' .. now
+        redis.call('HSET', KEYS[2], job, lost and (lost .. '\n' .. line) or line)
+      end
       left, returned = left - 1, returned + 1
     end
     redis.call('DEL', begun)
-    redis.call('SREM', KEYS[1], incarnation)
+    redis.call('HDEL', KEYS[1], incarnation)
   end
 end
 return returned

@@ -1,0 +1,165 @@
+"""Chaos: what is done to the processes, and the ledger that tells what became of each job."""
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from headrace.broker.results import result_key
+from headrace.broker.waiter import decode
+from tests.faults.world import Server, Workers, children, kill, send_signal, until_answered
+from tests.utils.servers import connection
+
+#: Seconds between two acts.
+_PAUSE = 0.2, 1.2
+
+
+@dataclass(kw_only=True, slots=True)
+class Ledger:
+    """What was submitted, and what was seen of each job."""
+
+    submitted: set[str] = field(default_factory=set)
+    #: The first outcome seen of each job, and those that had another one later.
+    outcomes: dict[str, Any] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    executions: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unanswered(self) -> set[str]:
+        """Jobs without an outcome."""
+        return self.submitted - self.outcomes.keys()
+
+    @property
+    def succeeded(self) -> int:
+        """Jobs with an output."""
+        return sum(meta["status"] == "SUCCESS" for meta in self.outcomes.values())
+
+    @property
+    def repeated(self) -> int:
+        """Jobs that ran more than once."""
+        return sum(count > 1 for count in self.executions.values())
+
+    def look(self, client: redis.Redis) -> None:
+        """Read all outcomes; note what is new, and what is not as it was."""
+        job_ids = sorted(self.submitted)
+        for start in range(0, len(job_ids), 500):
+            group = job_ids[start : start + 500]
+            values: Any = client.mget([result_key(job_id) for job_id in group])
+            for job_id, value in zip(group, values, strict=True):
+                if value is not None and (meta := decode(job_id, value))["status"] in {"SUCCESS", "FAILURE", "REVOKED"}:
+                    first = self.outcomes.setdefault(job_id, meta)
+                    if first != meta:
+                        self.changed.add(job_id)
+
+    def count_executions(self, path: Path) -> None:
+        """Read which jobs were begun, and how often."""
+        if path.exists():
+            self.executions = Counter(path.read_text().split())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chaos:
+    """Does things to workers and to the server, one after the other, as its seed tells."""
+
+    server: Server
+    workers: Workers
+    ledger: Ledger
+    random: random.Random
+    #: Seconds of a worker's lease, or whatever it is taken for dead after.
+    lease: float
+    #: Times that the server is killed at most.
+    server_kills: int = 3
+    #: Whether the server may be stopped, filled or killed at all.
+    gentle: bool = False
+
+    def go_on_until(self, done: Callable[[], bool]) -> None:
+        """Act until `done`."""
+        acts: Mapping[Callable[[], None], int] = {
+            self._kill_worker: 8,
+            self._kill_child: 8,
+            self._stop_worker: 2,
+            **({} if self.gentle else {self._cut: 2, self._pause_server: 1, self._fill: 2, self._kill_server: 2}),
+        }
+        while not done():
+            self.random.choices(list(acts), weights=list(acts.values()))[0]()
+            time.sleep(self.random.uniform(*_PAUSE))
+            self.workers.revive()
+
+    def _note(self, act: str) -> None:
+        self.ledger.acts[act] += 1
+
+    def _victim(self) -> int:
+        return self.random.choice(self.workers.pids or [0])
+
+    def _kill_worker(self) -> None:
+        pid = self._victim()
+        if pid and self._busy(pid) and kill(pid):
+            self._note("busy worker killed")
+
+    def _kill_child(self) -> None:
+        pid = self._victim()
+        if self._busy(pid) and (found := children(pid)) and kill(self.random.choice(found)):
+            self._note("engine of a busy worker killed")
+
+    def _busy(self, pid: int) -> bool:
+        """Whether a worker has claimed jobs; of plain Celery's nobody can tell."""
+        try:
+            with connection(self.server.url) as client:
+                named: Any = client.hgetall("headrace:incarnation")
+                mine = [each for each, name in named.items() if name.decode() == self.workers.name_of(pid)]
+                return not named or any(client.hlen(b"headrace:claims:" + each) for each in mine)
+        except redis.RedisError:
+            return False
+
+    def _stop_worker(self) -> None:
+        """Make a zombie: it goes on after others have taken over what it had."""
+        if not (pid := self._victim()):
+            return
+        family = [pid, *children(pid)]
+        for signum, pause in ((signal.SIGSTOP, 2 * self.lease + 1), (signal.SIGCONT, 0.0)):
+            for each in family:
+                send_signal(each, signum)
+            time.sleep(pause)
+        self._note("worker stopped past its lease")
+
+    def _cut(self) -> None:
+        until_answered(self.server.cut_connections)
+        self._note("connections cut")
+
+    def _pause_server(self) -> None:
+        self.server.signal(signal.SIGSTOP)
+        time.sleep(self.random.uniform(0.5, 4))
+        self.server.signal(signal.SIGCONT)
+        self._note("server paused")
+
+    def _fill(self) -> None:
+        until_answered(lambda: self.server.set_memory(1))
+        time.sleep(self.random.uniform(0.5, 3))
+        until_answered(lambda: self.server.set_memory(0))
+        self._note("server full")
+
+    def _kill_server(self) -> None:
+        if self.ledger.acts["server killed"] < self.server_kills:
+            self.server.kill()
+            time.sleep(self.random.uniform(0, 1))
+            self.server.start()
+            self._note("server killed")
+
+
+def settle_down(server: Server, workers: Workers, ledger: Ledger, limit: float) -> None:
+    """Leave everything alone until each job is answered, or for `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        workers.revive()
+        with connection(server.url) as client:
+            ledger.look(client)
+        if not ledger.unanswered:
+            return
+        time.sleep(0.5)
