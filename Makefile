@@ -15,7 +15,7 @@ PURE := */memory/plan.py,*/attention/select.py,*/engine/judge.py,*/engine/suspec
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docker-check docs \
-	test-unit test-integration test-models coverage bench clean distclean
+	test-unit test-integration test-models coverage chaos chaos-plain bench clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,12 @@ test-models: $(READY)  ## Tests of the plugins
 coverage: $(READY)  ## Branch coverage of the unit tests; pure modules have all of it
 	@$(PYTEST) tests/unit tests/models --cov --cov-branch --cov-report=term
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
+
+chaos: $(READY)  ## Kill, stop, cut and fill for some minutes, and account for every job
+	@$(BIN)/python -m tests.faults
+
+chaos-plain: $(READY)  ## The same done to plain Celery
+	@$(BIN)/python -m tests.faults --plain
 
 bench: .venv/.ready-bench  ## Throughput beside other ways to embed the same texts
 	@$(BIN)/python -m benchmarks.models.minilm.bulk

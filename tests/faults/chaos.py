@@ -17,7 +17,7 @@ from tests.faults.world import Server, Workers, children, kill, send_signal, unt
 from tests.utils.servers import connection
 
 #: Seconds between two acts.
-_PAUSE = 0.2, 1.2
+_PAUSE = 0.1, 0.8
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,8 +82,8 @@ class Chaos:
     def go_on_until(self, done: Callable[[], bool]) -> None:
         """Act until `done`."""
         acts: Mapping[Callable[[], None], int] = {
-            self._kill_worker: 8,
-            self._kill_child: 8,
+            self._kill_worker: 10,
+            self._kill_child: 10,
             self._stop_worker: 2,
             **({} if self.gentle else {self._cut: 2, self._pause_server: 1, self._fill: 2, self._kill_server: 2}),
         }

@@ -39,7 +39,7 @@ class Server:
     def signal(self, signum: int) -> None:
         """Signal it."""
         assert self._process
-        self._process.sendsend_signal(signum)
+        self._process.send_signal(signum)
 
     def kill(self) -> None:
         """End it with SIGKILL."""
