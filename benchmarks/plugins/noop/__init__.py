@@ -1,0 +1,1 @@
+"""A model that does nothing: what is left is the queue's own cost."""
