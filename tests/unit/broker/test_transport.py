@@ -18,10 +18,10 @@ MILL, WEIR = "infer.mill", "infer.weir"
 class Worker:
     """A consumer of two models, with room that the test sets."""
 
-    def __init__(self, url: str, client: redis.Redis) -> None:
+    def __init__(self, url: str, client: redis.Redis, *more: str) -> None:
         self.claims = Claims(client, lease_seconds=60)
         self.claims.begin()
-        self.room = {MILL: 10, WEIR: 10}
+        self.room = dict.fromkeys((MILL, WEIR, *more), 10)
         self.messages: list[Any] = []
         self._connection = Connection(url)
         self._connection.transport_cls = leased_transport(self.claims, self.room.__getitem__)
@@ -213,3 +213,18 @@ def test_what_was_not_delivered_when_the_lease_ran_out_is_another_workers(
     assert worker.get(1) == ["b"]
     worker.look()
     assert len(worker.messages) == 1
+
+
+def test_a_worker_of_many_models_waits_for_all_of_them(
+    url: str, client: redis.Redis, send: Callable[..., None]
+) -> None:
+    models = [f"infer.model_{number}" for number in range(30)]
+    worker = Worker(url, client, *models)
+    try:
+        for _ in range(3):
+            worker.look()
+        for model in models:
+            send(model, model=model)
+        assert sorted(worker.get(len(models))) == sorted(models)
+    finally:
+        worker.close()

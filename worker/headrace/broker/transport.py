@@ -60,6 +60,8 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     """A channel whose consumers are fed from claims."""
 
     QoS = LeasedQoS
+    #: One for each list that is waited for; kombu's own limit of 10 is enough for three models.
+    max_connections = 65_536
 
     #: What this worker has claimed.
     claims: Claims
