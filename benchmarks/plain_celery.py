@@ -7,7 +7,7 @@ from celery import Celery
 
 _URL = os.environ.get("BENCH_URL", "redis://")
 
-app = Celery("plain", broker=_URL, backend=_URL.replace("redis+socket://", "socket://"), set_as_current=False)
+app = Celery("plain", broker=_URL, backend=_URL, set_as_current=False)
 app.conf.update(task_acks_late=True, worker_send_task_events=True, task_default_queue="plain")
 
 

@@ -187,7 +187,7 @@ def main() -> None:
         os.environ.update(HEADRACE_STATE_DIR=str(folder / "state"), HEADRACE_PLUGIN_PATH=str(plugins))
         settings = get_settings()
         url = stack.enter_context(EmbeddedBroker(settings.state_dir, bundled=True))
-        echo.app.conf.update(broker_url=url, result_backend=url.replace("redis+socket://", "socket://"))
+        echo.app.conf.update(broker_url=url, result_backend=url)
         client = stack.enter_context(Client(url, settings=settings))
         timings: dict[str, Timing] = {}
         milliseconds: list[float] = []

@@ -117,7 +117,7 @@ def _sender(url: str) -> tuple[Send, Callable[[], None]]:
 
 
 def _plain_sender(url: str) -> tuple[Send, Callable[[], None]]:
-    app = Celery("producer", broker=url, backend=url.replace("redis+socket://", "socket://"), set_as_current=False)
+    app = Celery("producer", broker=url, backend=url, set_as_current=False)
 
     def send(value: dict[str, Any], key: str) -> str:
         app.send_task("plain.run", args=[value], task_id=key, queue="plain", retry=False, ignore_result=True)

@@ -9,7 +9,7 @@ from celery import Celery
 
 _URL = os.environ.get("CHAOS_URL", "redis://")
 
-app = Celery("plain", broker=_URL, backend=_URL.replace("redis+socket://", "socket://"))
+app = Celery("plain", broker=_URL, backend=_URL)
 app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,

@@ -127,7 +127,7 @@ class PoolWorker:
         """Claim what waits in Redis; the request is kept, as Celery keeps it until it is acknowledged."""
         request = self.desk.claim(self.pool, model)
         request.execute_using_pool(self.pool)
-        self.pool._feed()
+        self.pool.feed()
         self.requests.append(request)
         return request
 

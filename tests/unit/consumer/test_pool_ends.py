@@ -123,7 +123,7 @@ class TestLostLease:
         request = worker.desk.claim(worker.pool)
         worker.desk.claims.begin()
         request.execute_using_pool(worker.pool)
-        worker.pool._feed()
+        worker.pool.feed()
         assert worker.engine.inputs == []
 
 

@@ -67,6 +67,8 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     claims: Claims
     #: How many messages of a queue the worker can take now.
     room: Callable[[str], int]
+    #: Called when all messages of a claim are with their consumers.
+    delivered: Callable[[], None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,6 +130,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             except redis.ResponseError as error:
                 logger.warning("a message of %s cannot be taken now (%s): it is tried again", queue, error)
                 self._undelivered.append((queue, claim))
+        self.delivered()
 
     def _deliver(self, queue: str, claim: Claim) -> None:
         job_id = ""
@@ -229,13 +232,19 @@ class LeasedTransport(stock.Transport):  # type: ignore[misc]  # kombu has no ty
         self.cycle = LeasedPoller()
 
 
-def leased_transport(claims: Claims, room: Callable[[str], int]) -> type[LeasedTransport]:
+def leased_transport(
+    claims: Claims, room: Callable[[str], int], delivered: Callable[[], None] = lambda: None
+) -> type[LeasedTransport]:
     """Make the transport of one worker.
 
     kombu gives a transport no arguments that `celery inspect` would not show, so what it needs
     is in the class.
     """
-    channel = type("Channel", (LeasedChannel,), {"claims": claims, "room": staticmethod(room)})
+    channel = type(
+        "Channel",
+        (LeasedChannel,),
+        {"claims": claims, "room": staticmethod(room), "delivered": staticmethod(delivered)},
+    )
     return type("Transport", (LeasedTransport,), {"Channel": channel})
 
 

@@ -58,7 +58,8 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     claims.begin()
     app.headrace_claims = claims
     app.headrace_settler = Settler(claims, expires=settings.result_expires)
-    use_in_this_process(leased_transport(claims, lambda queue: worker.pool.room(queue)))  # noqa: PLW0108 - made below
+    transport = leased_transport(claims, lambda queue: worker.pool.room(queue), lambda: worker.pool.feed())  # noqa: PLW0108 - made below
+    use_in_this_process(transport)
     app.steps["worker"].add(EngineInfo)
     app.steps["consumer"].update({Credit, Announce})
     worker: Worker = app.Worker(

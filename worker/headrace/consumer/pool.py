@@ -58,7 +58,6 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._alone: Job | None = None
         self._hub: Any = None
         self._draining = False
-        self._feeding = False
         #: Name of the device, set by the worker before it starts.
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
         self.claims: Claims = self.app.headrace_claims
@@ -100,7 +99,6 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self._settle(job)
             return job
         self._lane(job.model).put(job)
-        self._feed_soon()
         return job
 
     def flush(self) -> None:
@@ -193,14 +191,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def _lane(self, model: str) -> Lane:
         return self._lanes.setdefault(model, Lane(model))
 
-    def _feed_soon(self) -> None:
-        """Hand over once all messages of a claim are in their lanes."""
-        if not self._feeding and self._hub:
-            self._feeding = True
-            self._hub.call_soon(self._feed)
-
-    def _feed(self) -> None:
-        self._feeding = False
+    def feed(self) -> None:
+        """Hand over what is due; called when all messages of a claim are in their lanes, and every tick."""
         if self.settler.busy:
             return
         now = time.monotonic()
@@ -254,7 +246,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self.abandon()
             self._begin_anew()
         self.settler.tick()
-        self._feed()
+        self.feed()
 
     def _begin_anew(self) -> None:
         try:
@@ -281,7 +273,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         for job in touched:
             job.seconds += seconds
         self._settle(*(job for job in touched if job.complete and not job.closed))
-        self._feed()
+        self.feed()
 
     def _settle(self, *jobs: Job) -> None:
         self.settler.settle(jobs, self._over)
