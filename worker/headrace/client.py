@@ -8,20 +8,16 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from celery import Celery
-from celery.app.task import Context
-from celery.exceptions import TaskRevokedError
-from celery.states import REVOKED
 
 from headrace.broker.app import INFER, make_app
 from headrace.broker.connection import broker_errors, connect, ping
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
-from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
 from headrace.broker.revocations import revoke
 from headrace.broker.sender import SUFFIXES, Priority, Sender, SendOptions
 from headrace.broker.waiter import Meta, ResultWaiter
-from headrace.broker.withdraw import withdraw
+from headrace.broker.withdraw import promote, withdraw
 from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError, InvalidInput
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
@@ -67,7 +63,7 @@ class Client:
         self.registry = Registry(self.redis)
         #: The Celery app, for what this class has no method for.
         self.app: Celery = make_app(self.url, self.settings)
-        channel = self._channel = f"headrace:notify:{uuid.uuid4()}"
+        channel = f"headrace:notify:{uuid.uuid4()}"
         self._sender = Sender(
             self.redis,
             self.url,
@@ -228,25 +224,14 @@ class Client:
     def revoke(self, job_ids: Sequence[str], model: str | None = None) -> None:
         """Cancel jobs; see `PendingResult.cancel`.
 
-        A job that no worker has claimed is answered at once if its model is given, else when a worker
-        claims it.
+        A job that no worker has claimed is answered when one claims it; if its model is given, it is
+        the next one that is claimed.
         """
         with broker_errors(self.url):
-            claimed = set(job_ids)
-            if model is not None:
-                claimed.difference_update(self._withdraw(model, job_ids))
-            if claimed:
-                revoke(self.redis, claimed, keep=self.settings.result_expires)
-                self.app.control.revoke(list(claimed), terminate=True)
-
-    def _withdraw(self, model: str, job_ids: Sequence[str]) -> list[str]:
-        """Take jobs out of their queue, and answer for them; return their ids."""
-        queues = [INFER + model + suffix for suffix in SUFFIXES.values()]
-        withdrawn = [job_id for queue in queues for job_id in withdraw(self.redis, queue, job_ids)]
-        for job_id in withdrawn:
-            request = Context({REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}, children=[])
-            self.app.backend.store_result(job_id, TaskRevokedError("revoked"), REVOKED, request=request)
-        return withdrawn
+            revoke(self.redis, job_ids, keep=self.settings.result_expires)
+            for suffix in SUFFIXES.values() if model is not None else ():
+                promote(self.redis, f"{INFER}{model}{suffix}", job_ids)
+            self.app.control.revoke(list(job_ids), terminate=True)
 
     def _discard(self, job_ids: Sequence[str]) -> None:
         with broker_errors(self.url):

@@ -6,7 +6,7 @@ import pytest
 import redis
 from celery import Celery
 
-from headrace.broker.withdraw import withdraw
+from headrace.broker.withdraw import promote, withdraw
 from tests.utils.jobs import waiting
 
 QUEUE = "infer.mill"
@@ -63,3 +63,12 @@ class _Rival(redis.Redis):
 def test_a_job_that_a_worker_claims_meanwhile_is_not_reported(client: redis.Redis, app: Celery) -> None:
     _send(app, "job-1")
     assert withdraw(_Rival(connection_pool=client.connection_pool), QUEUE, ["job-1"]) == []
+
+
+def test_a_promoted_job_is_the_next_one_and_strange_neighbours_do_not_matter(client: redis.Redis, app: Celery) -> None:
+    _send(app, "job-1", "job-2", "job-3")
+    promote(client, QUEUE, ["job-3", "job-9"])
+    assert _ids(client) == ["job-3", "job-1", "job-2"]
+    client.lpush(QUEUE, b"no JSON about job-1")
+    promote(client, QUEUE, ["job-1"])
+    assert client.llen(QUEUE) == 4

@@ -1,6 +1,7 @@
-"""Taking jobs back that no worker has claimed."""
+"""Jobs that no worker has claimed: taken back, or brought to the head of their queue."""
 
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -24,6 +25,16 @@ def withdraw(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> list[st
     return removed
 
 
+def promote(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> None:
+    """Make waiting jobs the next ones: those that were revoked are answered soon then.
+
+    A job that is not among the first few thousand of its queue is left there.
+    """
+    script = client.register_script(files("headrace.broker").joinpath("scripts", "promote.lua").read_text())
+    for _, message in list(_find(client, queue, job_ids)):
+        script(keys=[queue], args=[message])
+
+
 def _find(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     wanted = {job_id.encode(): job_id for job_id in job_ids}
     for start in range(0, _MOST_MESSAGES, _PAGE):
@@ -31,10 +42,14 @@ def _find(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> Iterator[t
         for message in page:
             # Performance: most messages are others', and to search them is cheaper than to parse them.
             found = (job_id for key, job_id in wanted.items() if key in message)
-            yield from ((job_id, message) for job_id in found if _job_id(orjson.loads(message)) == job_id)
+            yield from ((job_id, message) for job_id in found if _job_id(message) == job_id)
         if len(page) < _PAGE:
             return
 
 
-def _job_id(message: dict[str, Any]) -> str:
-    return str(message.get("headers", {}).get("id"))
+def _job_id(message: bytes) -> Any:
+    try:
+        return orjson.loads(message)["headers"]["id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        # Whatever somebody has put there: a worker will put it aside.
+        return None
