@@ -22,11 +22,12 @@ from kombu.utils.json import loads
 from headrace.broker.app import INFER
 from headrace.broker.claims import LEFT, Claim, Claims, LeaseLost
 from headrace.broker.results import LOST_HEADER
+from headrace.broker.sender import SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 #: Suffixes of a model's lists that are waited for. Plain producers write to the middle one.
-_AWAITED = (".high", "", ".low")
+_AWAITED = tuple(SUFFIXES.values())
 #: All of them, most urgent first; kombu makes those between for a plain producer's `priority`.
 _SUFFIXES = (".high", "", *(f"{stock.Channel.sep}{step}" for step in stock.PRIORITY_STEPS if step), ".low")
 #: Seconds that a look at an empty list blocks on the server.
