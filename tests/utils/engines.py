@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from headrace.engine.messages import Message, Ready, Window
+from headrace.engine.messages import Decoder, Message, Ready, Window
 from headrace.engine.process import EngineProcess
 
 
@@ -30,11 +30,11 @@ class StandInEngine(EngineProcess):
     def start(self) -> None:
         """Nothing to start."""
 
-    def send(self, message: Message) -> None:
+    def send(self, data: bytes) -> None:
         """Note it."""
         if self.deaf:
             raise BrokenPipeError
-        self.sent.append(message)
+        self.sent += Decoder().feed(data)
 
     def receive(self) -> Iterator[Message]:
         """Say what there is to say."""

@@ -9,7 +9,6 @@ from kombu.asynchronous import Hub
 
 from headrace.consumer.pool import BatchPool
 from headrace.engine.messages import Cancel, Decoder, Message, Outcomes, Ready, Window
-from headrace.engine.supervisor import EngineSupervisor
 from headrace.errors import HeadraceError
 from tests.utils.requests import Desk
 
@@ -61,13 +60,14 @@ class ScriptedEngine:
         """The near end's descriptor."""
         return self._near.fileno()
 
-    def send(self, message: Message) -> None:
-        """Note a message."""
-        if isinstance(message, Window):
-            self.windows.append(message)
-            self._unanswered += [(message.model, row[0], row[1]) for row in message.items]
-        elif isinstance(message, Cancel):
-            self.cancelled += message.item_ids
+    def send(self, data: bytes) -> None:
+        """Note messages."""
+        for message in Decoder().feed(data):
+            if isinstance(message, Window):
+                self.windows.append(message)
+                self._unanswered += [(message.model, row[0], row[1]) for row in message.items]
+            elif isinstance(message, Cancel):
+                self.cancelled += message.item_ids
 
     def receive(self) -> Iterator[Message]:
         """Yield what was said."""
@@ -102,9 +102,8 @@ class PoolWorker:
         self.hub: Any = Hub()
         self.engines: list[ScriptedEngine] = []
         self.requests: list[Request] = []
-        self.pool = BatchPool(app=desk.app)
-        spawn: Any = self._spawn
-        self.pool.supervisor = EngineSupervisor(spawn, self.pool, load_time_limit=60.0)
+        engine: Any = self._spawn
+        self.pool = type("Pool", (BatchPool,), {"make_engine": lambda _: engine()})(app=desk.app)
         self.pool.register_with_event_loop(self.hub)
         self.pool.start()
         self.pool.supervisor.on_readable()
@@ -135,6 +134,7 @@ class PoolWorker:
         """Have the engine answer all that it has."""
         self.engine.answer(**how)
         self.pool.supervisor.on_readable()
+        self.hub.run_once()
 
     def status(self, request: Request) -> str:
         """The stored state of a job."""

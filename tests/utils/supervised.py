@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from headrace.engine.messages import Message, Stage, Started
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
-from headrace.engine.work import WorkItem
+from headrace.engine.work import Terms, WorkItem
 from headrace.sdk.messages import Outcome
 from tests.utils.clock import Clock
 from tests.utils.engines import Engines
@@ -62,9 +62,8 @@ class Bench:
 
     def submit(self, *item_ids: int, model: str = "m", time_limit: float | None = None) -> None:
         """Submit items whose input is their id."""
-        self.supervisor.submit(
-            WorkItem(item_id=each, model=model, input=each, params={}, time_limit=time_limit) for each in item_ids
-        )
+        terms = Terms(model=model, params={}, time_limit=time_limit)
+        self.supervisor.submit(WorkItem(each, each, terms) for each in item_ids)
 
     def hear(self, *messages: Message) -> None:
         """Have the engine say something."""

@@ -8,6 +8,7 @@ import pytest
 from celery.worker import state
 
 from headrace.consumer.job import Job
+from headrace.engine.work import Terms
 from headrace.errors import InferenceFailed, JobRevoked
 from headrace.sdk.messages import Outcome
 
@@ -52,8 +53,8 @@ def test_ids_are_never_used_twice() -> None:
 
 def test_an_item_carries_the_jobs_params_and_limits() -> None:
     (item,) = _job("a", deadline=1.0, expires=2.0, time_limit=3.0).hand_over(1)
-    assert (item.model, item.params) == ("m", {"n": 1})
-    assert (item.deadline, item.expires, item.time_limit) == (1.0, 2.0, 3.0)
+    assert item.input == "a"
+    assert item.terms == Terms(model="m", params={"n": 1}, deadline=1.0, expires=2.0, time_limit=3.0)
 
 
 def test_it_is_complete_with_its_last_outcome_and_answers_in_the_order_of_its_inputs() -> None:

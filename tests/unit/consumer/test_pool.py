@@ -28,7 +28,7 @@ class TestOneJob:
         request = worker.take({"text": "a"}, kwargs={"n": 1})
         (window,) = worker.engine.windows
         assert window.model == "m"
-        assert window.items[0][1:3] == ({"text": "a"}, {"n": 1})
+        assert (window.items[0][1], window.terms[0][0]) == ({"text": "a"}, {"n": 1})
         worker.answer()
         assert worker.desk.meta(request.id)["result"] == {"text": "a"}
         assert worker.desk.unacked == 0
@@ -72,10 +72,10 @@ class TestOneJob:
 
     def test_the_time_limit_and_the_deadline_go_along(self, worker: PoolWorker) -> None:
         worker.take("a", time_limit=7, headers={"headrace_deadline": 123.0}, expires=60.0)
-        _, _, _, deadline, expires, _ = worker.engine.windows[0].items[0]
+        _, deadline, expires, _ = worker.engine.windows[0].terms[0]
         assert deadline == 123.0
         assert expires is not None
-        assert next(iter(worker.pool._jobs.values())).time_limit == 7
+        assert next(iter(worker.pool.dispatcher._jobs.values())).time_limit == 7
 
     def test_celerys_own_tasks_run_here_and_now(self, worker: PoolWorker) -> None:
         callbacks: list[Any] = []
@@ -128,7 +128,7 @@ class TestManyJobs:
         assert busy.pool.room("infer.m")
 
     def test_only_batches_that_ran_are_measured(self, busy: PoolWorker) -> None:
-        lane = busy.pool._lane("m")
+        lane = busy.pool.dispatcher.lane("m")
         busy.answer(seconds=0.0, error=InvalidInput("refused"))
         assert lane.rate.value is None
         busy.take("a")
@@ -141,8 +141,8 @@ class TestManyJobs:
         busy.answer()
         busy.requests.clear()
         gc.collect()
-        assert (dict(busy.pool._jobs), busy.pool._open) == ({}, set())
-        assert (busy.pool._lane("m").waiting, busy.pool._lane("m").handed) == (0, 0)
+        assert (dict(busy.pool.dispatcher._jobs), busy.pool._open) == ({}, set())
+        assert (busy.pool.dispatcher.lane("m").waiting, busy.pool.dispatcher.lane("m").handed) == (0, 0)
 
 
 def test_inspect_shows_the_engine_and_its_device(worker: PoolWorker) -> None:
@@ -203,7 +203,7 @@ class TestSuspects:
 
     def test_the_plugin_is_told_of_the_attempt(self, worker: PoolWorker) -> None:
         self._suspect(worker, "a")
-        assert worker.engine.windows[-1].items[0][5] == 2
+        assert worker.engine.windows[-1].terms[0][3] == 2
 
     def test_only_what_an_engine_has_counts(self, worker: PoolWorker) -> None:
         self._suspect(worker, "a", "b")

@@ -32,7 +32,7 @@ class TestRevoke:
         request.terminate(busy.pool)
         assert busy.status(request) == "REVOKED"
         assert request.acknowledged
-        assert busy.pool._lane("m").waiting == 0
+        assert busy.pool.dispatcher.lane("m").waiting == 0
         busy.answer()
         assert len(busy.engine.windows) == 1
 
@@ -43,11 +43,11 @@ class TestRevoke:
         worker.answer()
         assert worker.status(request) == "REVOKED"
         assert worker.desk.events.kinds == ["task-started", "task-revoked"]
-        assert worker.pool._lane("m").handed == 0
+        assert worker.pool.dispatcher.lane("m").handed == 0
 
     def test_a_terminate_after_the_end_changes_nothing(self, worker: PoolWorker) -> None:
         request = worker.take("a")
-        job = next(iter(worker.pool._jobs.values()))
+        job = next(iter(worker.pool.dispatcher._jobs.values()))
         worker.answer()
         job.terminate()
         assert worker.status(request) == "SUCCESS"
@@ -69,7 +69,7 @@ class TestLostConnection:
         job_id = busy.desk.send("a")
         busy.claim()
         busy.pool.flush()
-        assert busy.pool._lane("m").waiting == 0
+        assert busy.pool.dispatcher.lane("m").waiting == 0
         assert busy.desk.claims.keep_only(busy.pool.claimed_tags()) == 1
         assert busy.desk.message().headers["id"] == job_id
         busy.answer()
@@ -109,11 +109,11 @@ class TestLostLease:
         busy.desk.redis.delete(f"headrace:lease:{busy.desk.claims.incarnation}")
         assert not busy.desk.claims.renew()
         busy.pool._tick()
-        assert set(busy.engine.cancelled) == set(busy.pool._jobs)
-        assert busy.pool._lane("m").waiting == 0
+        assert set(busy.engine.cancelled) == set(busy.pool.dispatcher._jobs)
+        assert busy.pool.dispatcher.lane("m").waiting == 0
         busy.answer()
         assert (busy.status(running), busy.status(waiting)) == ("PENDING", "PENDING")
-        assert busy.pool._jobs == {}
+        assert busy.pool.dispatcher._jobs == {}
         after = busy.take("b")
         busy.answer()
         assert busy.status(after) == "SUCCESS"

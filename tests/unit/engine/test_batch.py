@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headrace.engine.batch import BatchExecutor, Entry
-from headrace.engine.messages import Decoder, Ended, Message, Outcomes, Started, Window
+from headrace.engine.messages import Decoder, Ended, Message, Outcomes, Started
 from headrace.engine.outcomes import Report
 from headrace.engine.prepare import prepare_window
 from headrace.errors import InvalidInput
@@ -14,6 +14,7 @@ from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
+from tests.utils.windows import window_of
 
 
 class Mute(Exception):
@@ -139,9 +140,7 @@ def test_prepare_that_raises_refuses_only_its_item() -> None:
                 raise RuntimeError("cannot read this")
             return super().prepare(items)
 
-    window = Window(
-        model="picky", items=[(each, value, {}, None, None, 1) for each, value in enumerate(["a", "bad", "c"])]
-    )
+    window = window_of(*enumerate(["a", "bad", "c"]))
     entries = prepare_window(Picky(), window)
     assert [entry.prepared.error is None for entry in entries] == [True, False, True]
     assert "RuntimeError: cannot read this" in str(entries[1].prepared.error)
@@ -152,6 +151,6 @@ def test_prepare_that_returns_too_few_is_caught() -> None:
         def prepare(self, items: Sequence[Item]) -> list[Prepared]:
             return super().prepare(items)[1:]
 
-    window = Window(model="short", items=[(1, "a", {}, None, None, 1), (2, "b", {}, None, None, 1)])
+    window = window_of((1, "a"), (2, "b"))
     codes = [entry.prepared.error.code for entry in prepare_window(Short(), window) if entry.prepared.error]
     assert codes == ["batch_law_broken"] * 2

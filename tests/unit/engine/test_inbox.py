@@ -8,8 +8,8 @@ import pytest
 
 from headrace.engine.batch import Entry
 from headrace.engine.inbox import Inbox, Waiting
-from headrace.engine.messages import Window
 from tests.utils.waiting import wait_until
+from tests.utils.windows import window_of
 
 
 def _waiting(model: str, number: int, state: str) -> Waiting:
@@ -17,7 +17,7 @@ def _waiting(model: str, number: int, state: str) -> Waiting:
     future: Future[list[Entry]] | None = None if state == "new" else Future()
     if future is not None and state == "prepared":
         future.set_result([])
-    return Waiting(Window(model=model, items=[(number, None, {}, None, None, 1)]), future)
+    return Waiting(window_of((number, None), model=model), future)
 
 
 def _numbers(turn: Sequence[Waiting]) -> list[int]:

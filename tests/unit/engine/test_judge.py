@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from headrace.engine.judge import STAGE_DEATHS, Death, Judge, Verdict
 from headrace.engine.messages import Stage
 from headrace.engine.watch import Running
-from headrace.engine.work import WorkItem
+from headrace.engine.work import Terms, WorkItem
 from headrace.errors import EngineDied, TimeLimitExceeded
 
 Judgement = Mapping[int, type[Exception]]
 
 
 def _items(*item_ids: int, model: str = "m") -> dict[int, WorkItem]:
-    return {each: WorkItem(item_id=each, model=model, input=None, params={}) for each in item_ids}
+    return {each: WorkItem(each, None, Terms(model=model, params={})) for each in item_ids}
 
 
 def _running(stage: Stage, *item_ids: int, model: str = "m") -> Running:

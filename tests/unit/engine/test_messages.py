@@ -22,6 +22,7 @@ from headrace.engine.messages import (
     error_to_wire,
 )
 from headrace.errors import InferenceFailed, InvalidInput
+from tests.utils.windows import window_of
 
 EXAMPLES = [
     Cancel(item_ids=[1, 2**63 - 1]),
@@ -31,14 +32,14 @@ EXAMPLES = [
     Ready(),
     Shutdown(),
     Started(stage="prepare", model="m", item_ids=[3]),
-    Window(model="m", items=[]),
+    Window(model="m", items=[], terms=[]),
 ]
 
 messages = st.one_of(
     st.builds(
         Started, stage=st.sampled_from(["load", "infer"]), model=st.text(), item_ids=st.lists(st.integers(0, 99))
     ),
-    st.builds(Window, model=st.text(), items=st.just([])),
+    st.builds(Window, model=st.text(), items=st.just([]), terms=st.just([])),
 )
 
 
@@ -66,9 +67,11 @@ def test_messages_survive_any_cut_of_the_stream(sent: list[Message], step: int) 
 
 
 def test_a_window_carries_input_params_deadline_and_expiry() -> None:
-    (window,) = _received(Window(model="m", items=[(1, {"text": "é"}, {"top": 3}, 5.5, None, 2)]).encode())
+    sent = window_of((1, {"text": "é"}), params={"top": 3}, deadline=5.5, attempt=2)
+    (window,) = _received(sent.encode())
     assert isinstance(window, Window)
-    assert [list(item) for item in window.items] == [[1, {"text": "é"}, {"top": 3}, 5.5, None, 2]]
+    assert [list(item) for item in window.items] == [[1, {"text": "é"}, 0]]
+    assert [list(terms) for terms in window.terms] == [[{"top": 3}, 5.5, None, 2]]
 
 
 def test_arrays_travel_in_outcomes() -> None:

@@ -13,6 +13,7 @@ from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
+from tests.utils.windows import window_of
 
 
 class Plugin(ModelPluginInterface):
@@ -51,7 +52,7 @@ def _picky(error: Exception) -> Callable[[Item], Prepared]:
 
 
 def _window(*values: Any) -> Window:
-    return Window(model="m", items=[(number, value, {}, None, None, 1) for number, value in enumerate(values)])
+    return window_of(*enumerate(values))
 
 
 def _errors(entries: Sequence[Entry]) -> list[HeadraceError | None]:
@@ -59,7 +60,9 @@ def _errors(entries: Sequence[Entry]) -> list[HeadraceError | None]:
 
 
 def test_entries_are_in_the_windows_order_with_their_times_and_params() -> None:
-    window = Window(model="m", items=[(7, "abc", {"top": 3}, 5.0, None, 1), (3, "a", {}, None, 6.0, 2)])
+    window = Window(
+        model="m", items=[(7, "abc", 0), (3, "a", 1)], terms=[({"top": 3}, 5.0, None, 1), ({}, None, 6.0, 2)]
+    )
     assert prepare_window(Plugin(_length), window) == [
         Entry(item_id=7, prepared=Prepared(size=3, data="ABC", params={"top": 3}), deadline=5.0, expires=None),
         Entry(item_id=3, prepared=Prepared(size=1, data="A", params={}), deadline=None, expires=6.0),

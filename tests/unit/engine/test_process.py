@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from headrace.engine.messages import Message, Outcomes, Ready, Window
+from headrace.engine.messages import Message, Outcomes, Ready
 from headrace.engine.process import EngineProcess, describe_exit
 from headrace.settings import child_environment
 from tests.utils.processes import is_alive
 from tests.utils.waiting import wait_until
+from tests.utils.windows import window_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 READY = Ready().encode()
@@ -86,7 +87,7 @@ def test_a_message_that_arrives_in_pieces_is_one_message(started: list[EnginePro
     script = f"engine.sendall({READY + READY[:3]!r}); engine.recv(9); engine.sendall({READY[3:]!r}); time.sleep(60)"
     process = _start(script, started)
     assert _heard(process, 1) == [Ready()]
-    process.send(Ready())
+    process.send(Ready().encode())
     assert _heard(process, 1) == [Ready()]
 
 
@@ -106,7 +107,7 @@ def test_a_message_may_be_sent_while_others_are_read(started: list[EngineProcess
         # A send waits for a slow reader; what is read next must not.
         count = 0
         for message in process.receive():
-            process.send(message)
+            process.send(message.encode())
             count += 1
         return count
 
@@ -117,12 +118,12 @@ def test_a_send_to_an_engine_that_is_gone_says_so(started: list[EngineProcess]) 
     process = _start("os._exit(0)", started)
     process._running.wait(10)
     with pytest.raises(OSError, match="pipe"):
-        process.send(Ready())
+        process.send(Ready().encode())
 
 
 def test_an_engine_that_dies_with_something_unread_has_closed_its_end(started: list[EngineProcess]) -> None:
     process = _start("time.sleep(60)", started)
-    process.send(Ready())
+    process.send(Ready().encode())
     process.kill()
     process._running.wait(10)
     with pytest.raises(EOFError):
@@ -193,7 +194,7 @@ def test_a_process_that_was_not_started_can_be_closed_and_nothing_else() -> None
     process = Script("")
     process.close()
     process.kill()
-    for use in (lambda: process.pid, process.fileno, lambda: process.send(Ready())):
+    for use in (lambda: process.pid, process.fileno, lambda: process.send(Ready().encode())):
         with pytest.raises(RuntimeError, match="was not started"):
             use()
 
@@ -217,7 +218,7 @@ def test_a_real_engine_gets_ready_answers_and_ends_in_order(started: list[Engine
     process = EngineProcess("cpu:0", child_environment(HEADRACE_PLUGIN_PATH=str(PLUGINS)))
     process.start()
     started.append(process)
-    process.send(Window(model="faulty", items=[(1, {"text": "a"}, {}, None, None, 1)]))
+    process.send(window_of((1, {"text": "a"}), model="faulty").encode())
     # Ready, load begun and ended, Loaded, prepare begun and ended, infer begun, Outcomes.
     heard = _heard(process, 8)
     assert heard[0] == Ready()

@@ -19,6 +19,7 @@ from headrace.sdk import BaseConfig, Device, Item, ModelPluginInterface, Outcome
 from headrace.settings import child_environment
 from tests.utils.serving import ServedEngine
 from tests.utils.waiting import wait_until
+from tests.utils.windows import window_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -80,7 +81,7 @@ def _found(name: str) -> FoundPlugin:
 
 
 def _window(model: str, *rows: tuple[int, str], deadline: float | None = None, expires: float | None = None) -> Window:
-    return Window(model=model, items=[(number, value, {}, deadline, expires, 1) for number, value in rows])
+    return window_of(*rows, model=model, deadline=deadline, expires=expires)
 
 
 def _answers(messages: Sequence[Message]) -> dict[int, Any]:
@@ -215,8 +216,8 @@ def test_shutdown_finishes_the_batch_cleans_up_and_leaves_what_waits(
 def test_an_engine_ends_at_once_when_its_worker_is_gone_or_raves(ending: str) -> None:
     process = EngineProcess("cpu:0", child_environment(HEADRACE_PLUGIN_PATH=str(PLUGINS)))
     process.start()
-    window = Window(model="faulty", items=[(1, {"text": "a", "do": "sleep", "seconds": 300}, {}, None, None, 1)])
-    process.send(window)
+    window = window_of((1, {"text": "a", "do": "sleep", "seconds": 300}), model="faulty")
+    process.send(window.encode())
     wait_until(lambda: any(getattr(each, "stage", None) == "infer" for each in process.receive()))
     if ending == "garbage":
         process._connection.sendall(b"\x07")

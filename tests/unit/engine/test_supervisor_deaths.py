@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.messages import Ended, Loaded, Message, Outcomes, Ready, Started, Window
-from headrace.engine.work import WorkItem
+from headrace.engine.work import Terms, WorkItem
 from tests.utils.engines import StandInEngine
 from tests.utils.supervised import Bench
 
@@ -287,6 +287,6 @@ def test_an_engine_that_was_ended_gets_nothing_more_and_the_next_one_gets_it_all
 
 
 def test_a_window_of_which_nothing_can_be_sent_is_not_sent(running: Bench) -> None:
-    running.supervisor.submit([WorkItem(item_id=1, model="m", input=2**70, params={})])
+    running.supervisor.submit([WorkItem(1, 2**70, Terms(model="m", params={}))])
     assert running.heard.codes == {1: "invalid_input"}
     assert running.windows == []

@@ -1,14 +1,14 @@
 """Job: one Celery request on its way from the lane to its settled outcome."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from celery.worker import state
 
 from headrace.consumer.request import JobRequest
-from headrace.engine.work import WorkItem
+from headrace.engine.work import Terms, WorkItem
 from headrace.errors import JobRevoked
 from headrace.sdk.messages import Outcome
 
@@ -75,21 +75,20 @@ class Job:
         """Whether every input has an outcome."""
         return len(self.outcomes) == len(self.inputs)
 
-    def hand_over(self, count: int) -> Iterator[WorkItem]:
+    def hand_over(self, count: int) -> list[WorkItem]:
         """Make work items of the next `count` inputs."""
         begin = len(self.item_ids)
-        for value in self.inputs[begin : begin + count]:
-            self.item_ids.append(next(_item_ids))
-            yield WorkItem(
-                item_id=self.item_ids[-1],
-                model=self.model,
-                input=value,
-                params=self.params,
-                deadline=self.deadline,
-                expires=self.expires,
-                time_limit=self.time_limit,
-                attempt=self.lost_attempts + 1,
-            )
+        terms = Terms(
+            model=self.model,
+            params=self.params,
+            deadline=self.deadline,
+            expires=self.expires,
+            time_limit=self.time_limit,
+            attempt=self.lost_attempts + 1,
+        )
+        items = [WorkItem(next(_item_ids), value, terms) for value in self.inputs[begin : begin + count]]
+        self.item_ids += [item.item_id for item in items]
+        return items
 
     def results(self) -> list[Outcome]:
         """The outcomes in the order of the inputs."""

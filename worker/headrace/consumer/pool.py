@@ -5,11 +5,8 @@ loop's readers, so no state is shared between threads.
 """
 
 import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -18,22 +15,19 @@ from celery.worker import state
 
 from headrace.broker.app import INFER
 from headrace.broker.claims import Claims
-from headrace.broker.connection import ping
+from headrace.consumer.dispatch import Dispatcher
 from headrace.consumer.job import Job
-from headrace.consumer.lane import Lane
 from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.request import JobRequest
 from headrace.consumer.settle import Settler
+from headrace.consumer.shutdown import drain
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
-from headrace.errors import HeadraceError
 from headrace.sdk.messages import Outcome
 from headrace.settings import child_environment, get_settings
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a warm shutdown may take.
-DRAIN_LIMIT = 330.0
 #: Messages that a worker claims at most. Lanes hold far fewer: it bounds countdowns and retries,
 #: which wait in the worker's memory until they are due.
 HELD_LIMIT = 4096
@@ -49,24 +43,29 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = get_settings()
-        self._max_delay = settings.max_queue_delay_ms / 1000
-        self._lanes: dict[str, Lane] = {}
-        self._jobs: dict[int, Job] = {}
         #: Jobs that are not settled.
         self._open: set[Job] = set()
-        #: A suspect of a dead worker, which the engine has with nothing beside it.
-        self._alone: Job | None = None
+        #: Those that have all their outcomes.
+        self._complete: list[Job] = []
+        #: Whether the loop will settle them next.
+        self._called = False
         self._hub: Any = None
         self._draining = False
         #: Name of the device, set by the worker before it starts.
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
         self.claims: Claims = self.app.headrace_claims
         self.settler: Settler = self.app.headrace_settler
-        self.supervisor = EngineSupervisor(
-            partial(EngineProcess, self.device, child_environment()),
-            self,
-            load_time_limit=settings.load_time_limit,
+        self.supervisor = EngineSupervisor(self.make_engine, self, load_time_limit=settings.load_time_limit)
+        self.dispatcher = Dispatcher(
+            self.supervisor,
+            self.claims,
+            unwanted=self._unwanted,
+            max_queue_delay=settings.max_queue_delay_ms / 1000,
         )
+
+    def make_engine(self) -> EngineProcess:
+        """An engine that is to be started."""
+        return EngineProcess(self.device, child_environment())
 
     # -- Celery's pool interface
 
@@ -98,13 +97,12 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if isinstance(job, InvalidJob):
             self._settle(job)
             return job
-        self._lane(job.model).put(job)
+        self.dispatcher.put(job)
         return job
 
     def flush(self) -> None:
         """Drop what has not started: the connection is gone, and Celery has forgotten it."""
-        for lane in self._lanes.values():
-            lane.clear()
+        self.dispatcher.drop_waiting()
         self._open = {job for job in self._open if job.started}
 
     def claimed_tags(self) -> list[str]:
@@ -115,9 +113,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Drop everything: the lease has run out, so other workers run it."""
         for job in self._open:
             job.closed = True
-            self._lane(job.model).discard(job)
             state.task_ready(job.request)
-        self.supervisor.cancel([item_id for job in self._open for item_id in job.item_ids])
+        self.dispatcher.drop(self._open)
         self._open.clear()
         self.settler.drop()
 
@@ -126,38 +123,33 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._draining = True
 
     def on_stop(self) -> None:
-        """Finish what the engine has; what is claimed still goes back when the lease ends."""
+        """Finish what the engine has."""
         self._draining = True
-        # Redis may be away and stay so: whatever was not settled by then goes to another worker.
-        watchdog = threading.Timer(DRAIN_LIMIT, os._exit, [1])
-        watchdog.daemon = True
-        watchdog.start()
-        answers = self._broker_answers()
-        if answers:
-            self._drop_revoked()
-        self.flush()
-        if answers:
-            self._drain()
+        drain(self, str(self.app.conf.broker_url))
+
+    def drop_revoked(self) -> None:
+        """Answer what was revoked while it waited."""
+        self.dispatcher.drop([job for job in list(self._open) if not job.started and self._unwanted(job)])
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something runs, or is not settled."""
+        busy = self.dispatcher.busy or self._complete or self.settler.busy
+        # Acknowledgements wait in the loop's own list.
+        return bool(self._hub and (busy or self._hub._ready))  # noqa: SLF001
+
+    def turn(self) -> None:
+        """Go through the event loop once."""
+        self._hub.run_once()
+        # After a lost connection the loop watches neither the engine nor our timer.
+        self._tick()
+
+    def end_engine(self, *, in_order: bool) -> None:
+        """End the engine, now or after its plugins have cleaned up."""
+        if in_order:
             self.supervisor.close()
         else:
-            # Nothing can be stored or given back now; Redis has it all under our lease.
             self.supervisor.kill()
-        watchdog.cancel()
-
-    def _drop_revoked(self) -> None:
-        """Answer what was revoked while it waited, so that it does not go back to its queue."""
-        for job in list(self._open):
-            if not job.started and self._unwanted(job):
-                self._lane(job.model).discard(job)
-
-    def _drain(self) -> None:
-        try:
-            while not state.should_terminate and self._hub and (self._jobs or self.settler.busy or self._hub._ready):  # noqa: SLF001 - acknowledgements wait there
-                self._hub.run_once()
-                # After a lost connection the loop watches neither the engine nor our timer.
-                self._tick()
-        except (redis.RedisError, OSError) as error:
-            logger.warning("ending with jobs unsettled, which other workers run again: %s", error)
 
     def on_terminate(self) -> None:
         """Cold shutdown: the engine ends now, every unsettled job goes back."""
@@ -172,65 +164,19 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """How many messages the consumer may claim from this queue now."""
         if self._draining or self.settler.busy:
             return 0
-        return max(0, min(self._lane(queue.removeprefix(INFER)).room, HELD_LIMIT - self.claims.count))
+        return max(0, min(self.dispatcher.lane(queue.removeprefix(INFER)).room, HELD_LIMIT - self.claims.count))
 
     @property
     def resident(self) -> list[str]:
         """Models whose weights are on the device."""
         return sorted(self.supervisor.loaded)
 
-    def batch_limits(self) -> str:
-        """Largest batch of each resident model, as Flower shows it."""
-        return ", ".join(
-            f"{each.model}: {each.max_batch_size} items, {each.max_batch_tokens or 'any number of'} units"
-            for each in self.supervisor.loaded.values()
-        )
-
-    # -- lanes to engine
-
-    def _lane(self, model: str) -> Lane:
-        return self._lanes.setdefault(model, Lane(model))
+    # -- to the engine and back
 
     def feed(self) -> None:
         """Hand over what is due; called when all messages of a claim are in their lanes, and every tick."""
-        if self.settler.busy:
-            return
-        now = time.monotonic()
-        for lane in self._next_lanes():
-            if lane.ready(now, max_delay=self._max_delay):
-                self._hand_over(lane)
-
-    def _next_lanes(self) -> Iterable[Lane]:
-        """All lanes; or while a suspect of a dead worker waits or runs, its own, and nothing beside it."""
-        if self._alone is not None and not self._alone.closed:
-            return [self._lane(self._alone.model)] if self._alone.waiting else []
-        self._alone = None
-        for lane in self._lanes.values():
-            if lane.head is not None and lane.head.lost_attempts:
-                return [] if self._jobs else [lane]
-        return self._lanes.values()
-
-    def _hand_over(self, lane: Lane) -> None:
-        window = []
-        taken = lane.take(self._unwanted)
-        if taken and taken[0][0].lost_attempts:
-            self._alone = taken[0][0]
-        self._note_begun([job for job, _ in taken if not job.started])
-        for job, count in taken:
-            if not job.started:
-                # Celery sends task-started and remembers the pid of who runs it.
-                job.request.on_accepted(self.supervisor.engine_pid or 0, time.monotonic())
-            items = list(job.hand_over(count))
-            lane.handed += len(items)
-            self._jobs.update((item.item_id, job) for item in items)
-            window += items
-        self.supervisor.submit(window)
-
-    def _note_begun(self, jobs: Sequence[Job]) -> None:
-        try:
-            self.claims.begun({job.tag: job.request.id for job in jobs})
-        except redis.RedisError as error:
-            logger.warning("if this worker dies now, its jobs will have lost no attempt: %s", error)
+        if not self.settler.busy:
+            self.dispatcher.feed()
 
     def _unwanted(self, job: Job) -> bool:
         """Whether a job was closed, or was revoked or has expired before it began; it is answered then."""
@@ -246,7 +192,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             self.abandon()
             self._begin_anew()
         self.settler.tick()
-        self.feed()
+        self._settle_complete()
 
     def _begin_anew(self) -> None:
         try:
@@ -255,24 +201,19 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             # Connection errors are the consumer's: it reconnects.
             logger.warning("no new lease can be had now: %s", error)
 
-    # -- engine to settler
-
     def on_outcomes(self, model: str, seconds: float, outcomes: Sequence[tuple[int, Outcome]]) -> None:
-        """Note outcomes; settle the jobs that they complete."""
-        lane = self._lane(model)
-        lane.handed -= len(outcomes)
-        if seconds:
-            lane.rate.add(len(outcomes), seconds)
-        touched: dict[Job, None] = {}
-        for item_id, outcome in outcomes:
-            job = self._jobs.pop(item_id)
-            job.outcomes[item_id] = outcome
-            if seconds:
-                job.batch_sizes[item_id] = len(outcomes)
-            touched[job] = None
-        for job in touched:
-            job.seconds += seconds
-        self._settle(*(job for job in touched if job.complete and not job.closed))
+        """Note outcomes; the jobs that they complete are settled next."""
+        self._complete += self.dispatcher.answered(model, seconds, outcomes)
+        if self._hub and not self._called:
+            # Performance: when all that the engine has said is read, so that it is one commit.
+            self._called = True
+            self._hub.call_soon(self._settle_complete)
+
+    def _settle_complete(self) -> None:
+        """Settle what has all its outcomes; also called every tick, since a lost connection resets the loop."""
+        self._called = False
+        complete, self._complete = self._complete, []
+        self._settle(*(job for job in complete if not job.closed))
         self.feed()
 
     def _settle(self, *jobs: Job) -> None:
@@ -281,14 +222,6 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def _over(self, job: Job) -> None:
         self._open.discard(job)
         state.task_ready(job.request)
-
-    def _broker_answers(self) -> bool:
-        try:
-            ping(str(self.app.conf.broker_url), get_settings())
-        except HeadraceError as error:
-            logger.warning("ending without settling what runs: %s", error)
-            return False
-        return True
 
     def on_connected(self, engine: EngineProcess) -> None:
         """Watch a new engine's socket."""
@@ -306,8 +239,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if job.closed:
             return
         state.revoked.add(job.request.id)
-        self._lane(job.model).discard(job)
-        self.supervisor.cancel(job.item_ids)
+        self.dispatcher.drop([job])
         self._settle(job)
 
     def _get_info(self) -> dict[str, Any]:

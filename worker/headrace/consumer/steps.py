@@ -15,6 +15,9 @@ from headrace.sdk.device import Device
 
 logger = logging.getLogger(__name__)
 
+#: Task events in one message: some 200 kB.
+EVENTS_AT_ONCE = 512
+
 
 class EngineInfo(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Shows device and models in `celery inspect stats` and in Flower's `/api/workers`."""
@@ -30,10 +33,20 @@ class EngineInfo(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
             "headrace_free_bytes": memory.free,
             "headrace_total_bytes": memory.total,
             "headrace_resident_models": ", ".join(pool.resident),
-            "headrace_batch_limit": pool.batch_limits(),
+            "headrace_batch_limit": _batch_limits(pool),
             "headrace_engine_pid": pool.supervisor.engine_pid,
             "headrace_engine_restarts": pool.supervisor.restarts,
         }
+
+
+class EventGroups(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Has task events sent in groups as large as the claims that they tell of."""
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Any) -> None:
+        """Raise Celery's limit of 24; what is buffered is sent at the loop's next turn in any case."""
+        consumer.event_dispatcher.buffer_limit = EVENTS_AT_ONCE
 
 
 class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -74,3 +87,11 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         except redis.RedisError as error:
             # Celery's own consumer notices a lost broker and reconnects.
             logger.warning("no sign of life could be given: %s", error)
+
+
+def _batch_limits(pool: BatchPool) -> str:
+    """Largest batch of each resident model."""
+    return ", ".join(
+        f"{each.model}: {each.max_batch_size} items, {each.max_batch_tokens or 'any number of'} units"
+        for each in pool.supervisor.loaded.values()
+    )

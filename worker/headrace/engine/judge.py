@@ -88,7 +88,7 @@ class Judge:
     def _load_died(
         self, load: Running, death: Death, items: Mapping[int, WorkItem]
     ) -> Iterable[tuple[Sequence[int], HeadraceError]]:
-        ids = [item.item_id for item in items.values() if item.model == load.model]
+        ids = [item.item_id for item in items.values() if item.terms.model == load.model]
         if death.overdue:
             message = f"loading model {load.model} took longer than {load.limit:g} s"
             return [(ids, TimeLimitExceeded(message))]

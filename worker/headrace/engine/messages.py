@@ -46,8 +46,10 @@ class Window(Message):
     """Items of one model for the engine to run."""
 
     model: str
-    #: `[item id, input, params, deadline, expires, attempt]`; times in epoch seconds, or None.
-    items: list[tuple[int, Any, dict[str, Any], float | None, float | None, int]]
+    #: `[item id, input, number of its terms]`.
+    items: list[tuple[int, Any, int]]
+    #: What items share: `[params, deadline, expires, attempt]`; times in epoch seconds, or None.
+    terms: list[tuple[dict[str, Any], float | None, float | None, int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

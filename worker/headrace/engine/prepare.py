@@ -10,13 +10,18 @@ from headrace.sdk.plugin import ModelPluginInterface
 
 def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
     """Prepare a window's items; one that makes `prepare` raise carries the error alone."""
-    items = [Item(input=value, params=params, attempt=attempt) for _, value, params, _, _, attempt in window.items]
+    items = [
+        Item(input=value, params=params, attempt=attempt)
+        for _, value, number in window.items
+        for params, _, _, attempt in (window.terms[number],)
+    ]
     prepared = bisecting(
         plugin.prepare, items, kind=Prepared, failed=lambda caught: Prepared(error=_as_headrace_error(caught))
     )
     return [
         Entry(item_id=item_id, prepared=_with_size(each), deadline=deadline, expires=expires)
-        for (item_id, _, _, deadline, expires, _), each in zip(window.items, prepared, strict=True)
+        for (item_id, _, number), each in zip(window.items, prepared, strict=True)
+        for _, deadline, expires, _ in (window.terms[number],)
     ]
 
 

@@ -61,13 +61,12 @@ class EngineProcess:
         """The socket's descriptor, for an event loop to watch."""
         return self._connection.fileno()
 
-    def send(self, message: Message) -> None:
-        """Send a message, waiting a bounded time for a slow reader.
+    def send(self, data: bytes) -> None:
+        """Send an encoded message, waiting a bounded time for a slow reader.
 
         Raises:
             OSError: If the engine is gone or does not read.
         """
-        data = message.encode()
         self._connection.settimeout(_SEND_LIMIT)
         self._connection.sendall(data)
 
@@ -121,7 +120,7 @@ class EngineProcess:
         if self._process is None:
             return
         with contextlib.suppress(OSError):
-            self.send(Shutdown())
+            self.send(Shutdown().encode())
         self.kill_after(_SHUTDOWN_LIMIT)
         self._connection.close()
 

@@ -10,7 +10,7 @@ from headrace.engine.judge import Death, Judge
 from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
 from headrace.engine.watch import Running, Watch, describe
-from headrace.engine.work import Listener, WorkItem, window_rows
+from headrace.engine.work import Listener, WorkItem, encode_window
 from headrace.errors import HeadraceError, InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
 
@@ -87,7 +87,7 @@ class EngineSupervisor:
         sent = [item_id for item_id in known if item_id in self._sent]
         self._cancelled.update(sent)
         if sent:
-            self._send(messages.Cancel(item_ids=sent))
+            self._send(messages.Cancel(item_ids=sent).encode())
         self._judge.suspects.drop(known)
         self._fail([each for each in known if each not in self._sent], JobRevoked("the job was revoked before it ran"))
 
@@ -149,16 +149,16 @@ class EngineSupervisor:
         """Send items; return those that were not, since the engine turned out to be dead."""
         left = [self._items[item_id] for item_id in item_ids if item_id in self._items]
         while left:
-            model = left[0].model
-            rows, unsendable = window_rows([item for item in left if item.model == model])
+            model = left[0].terms.model
+            window, sent, unsendable = encode_window([item for item in left if item.terms.model == model])
             self._fail(unsendable, InvalidInput("the input has a number, text or depth that no engine can be sent"))
-            if rows and not self._send(messages.Window(model=model, items=rows)):
+            if window and not self._send(window):
                 break
-            self._sent.update(row[0] for row in rows)
-            left = [item for item in left if item.model != model]
+            self._sent.update(sent)
+            left = [item for item in left if item.terms.model != model]
         return [item.item_id for item in left]
 
-    def _send(self, message: messages.Message) -> bool:
+    def _send(self, message: bytes) -> bool:
         if self._slot.engine is None:
             return False
         try:
@@ -210,7 +210,7 @@ class EngineSupervisor:
             # A window has many jobs' items: the limit of one is none of the others'.
             return own
         items = (self._items.get(item_id) for item_id in started.item_ids)
-        return min([own, *(item.time_limit for item in items if item and item.time_limit)])
+        return min([own, *(item.terms.time_limit for item in items if item and item.terms.time_limit)])
 
     # -- when it dies
 
@@ -245,4 +245,4 @@ class EngineSupervisor:
         for item_id in list(item_ids):
             item = self._items.get(item_id)
             if item is not None and self._forget(item_id):
-                self._listener.on_outcomes(item.model, 0.0, [(item_id, Outcome(error=error))])
+                self._listener.on_outcomes(item.terms.model, 0.0, [(item_id, Outcome(error=error))])

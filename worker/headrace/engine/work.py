@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from headrace.engine.messages import Window
 from headrace.engine.process import EngineProcess
@@ -10,21 +10,30 @@ from headrace.sdk.messages import Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WorkItem:
-    """One input that must get one outcome."""
+class Terms:
+    """What holds for every item of a job."""
 
-    item_id: int
     model: str
-    input: Any
     params: dict[str, Any]
     #: Epoch seconds, or None.
     deadline: float | None = None
-    #: Epoch seconds after which it must not start, or None.
+    #: Epoch seconds after which an item must not start, or None.
     expires: float | None = None
-    #: Hard limit of a batch with this item in seconds, or None for the model's own.
+    #: Hard limit of a batch with such an item in seconds, or None for the model's own.
     time_limit: float | None = None
-    #: 1, and one more for each worker that died while it ran.
+    #: 1, and one more for each worker that died while the job ran.
     attempt: int = 1
+
+
+class WorkItem(NamedTuple):
+    """One input that must get one outcome.
+
+    Performance: a tuple, since there is one for every item.
+    """
+
+    item_id: int
+    input: Any
+    terms: Terms
 
 
 class Listener(Protocol):
@@ -40,25 +49,29 @@ class Listener(Protocol):
         """The engine died; its descriptor closes after this."""
 
 
-Row = tuple[int, Any, dict[str, Any], float | None, float | None, int]
-
-
-def window_rows(items: Sequence[WorkItem]) -> tuple[list[Row], list[int]]:
-    """Rows for a `Window`, and the ids of items that cannot be sent in one.
+def encode_window(items: Sequence[WorkItem]) -> tuple[bytes, list[int], list[int]]:
+    """Encode items of one model as a `Window`.
 
     JSON allows what msgpack does not: numbers over 64 bits, lone surrogates, any depth.
+
+    Returns:
+        The message, empty if there is none, the ids of its items, and those of items that cannot be sent.
     """
-    rows = [(item.item_id, item.input, item.params, item.deadline, item.expires, item.attempt) for item in items]
-    if _encodes(rows):
-        return rows, []
-    good = [row for row in rows if _encodes([row])]
-    sendable = {row[0] for row in good}
-    return good, [item.item_id for item in items if item.item_id not in sendable]
+    if encoded := _encoded(items):
+        return encoded, [item.item_id for item in items], []
+    good = [item for item in items if _encoded([item])]
+    sent = [item.item_id for item in good]
+    return _encoded(good), sent, [item.item_id for item in items if item.item_id not in set(sent)]
 
 
-def _encodes(rows: list[Row]) -> bool:
+def _encoded(items: Sequence[WorkItem]) -> bytes:
+    if not items:
+        return b""
+    numbers: dict[int, int] = {}
+    rows = [(item.item_id, item.input, numbers.setdefault(id(item.terms), len(numbers))) for item in items]
+    terms = {id(item.terms): item.terms for item in items}
+    told = [(each.params, each.deadline, each.expires, each.attempt) for each in terms.values()]
     try:
-        Window(model="", items=rows).encode()
+        return Window(model=items[0].terms.model, items=rows, terms=told).encode()
     except (TypeError, ValueError, OverflowError):
-        return False
-    return True
+        return b""

@@ -1,0 +1,81 @@
+"""Warm shutdown: what the engine has is finished and settled, all else goes back to its queue."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import redis
+from celery.worker import state
+
+from headrace.broker.connection import ping
+from headrace.errors import HeadraceError
+from headrace.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a warm shutdown may take.
+DRAIN_LIMIT = 330.0
+
+
+class Draining(Protocol):
+    """A pool that takes no more jobs."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something runs, or is not settled."""
+
+    def drop_revoked(self) -> None:
+        """Answer what was revoked while it waited, so that it does not go back to its queue."""
+
+    def flush(self) -> None:
+        """Drop what has not started."""
+
+    def turn(self) -> None:
+        """Go through the event loop once."""
+
+    def end_engine(self, *, in_order: bool) -> None:
+        """End the engine, now or after its plugins have cleaned up."""
+
+
+def drain(pool: Draining, url: str) -> None:
+    """End a pool within `DRAIN_LIMIT`; what is claimed still goes back when the lease ends."""
+    with _limit(DRAIN_LIMIT):
+        if not _answers(url):
+            # Nothing can be stored or given back now; Redis has it all under our lease.
+            pool.flush()
+            pool.end_engine(in_order=False)
+            return
+        pool.drop_revoked()
+        pool.flush()
+        _finish(pool)
+        pool.end_engine(in_order=True)
+
+
+def _finish(pool: Draining) -> None:
+    try:
+        while not state.should_terminate and pool.unsettled:
+            pool.turn()
+    except (redis.RedisError, OSError) as error:
+        logger.warning("ending with jobs unsettled, which other workers run again: %s", error)
+
+
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """End the process if the block takes longer: Redis may go away and stay so."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+    yield
+    timer.cancel()
+
+
+def _answers(url: str) -> bool:
+    try:
+        ping(url, get_settings())
+    except HeadraceError as error:
+        logger.warning("ending without settling what runs: %s", error)
+        return False
+    return True
