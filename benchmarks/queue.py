@@ -101,7 +101,7 @@ def headrace_contenders(client: Client) -> list[Contender]:
             )
             for size, factor in ((8, 5), (64, 20), (512, 20))
         ),
-        # adaptive
+        Contender(name="headrace, chunks as it likes", queue="infer.noop", enqueue=chunks(None), factor=20),
     ]
 
 

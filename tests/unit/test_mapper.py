@@ -1,12 +1,13 @@
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from headrace.broker.waiter import Meta
-from headrace.errors import QueueFull
+from headrace.chunking import MOST_BYTES, Chunking
+from headrace.errors import HeadraceError, InvalidInput, QueueFull
 from headrace.mapper import Mapper
 
 
@@ -22,39 +23,44 @@ class Queue:
     def __init__(self, *, busy: bool = False) -> None:
         self._busy = busy
         self.interrupted = False
+        self.refuse: Callable[[], Exception | None] = lambda: None
         self._waiting: list[tuple[Future[Meta], list[Any]]] = []
+        self._futures: dict[str, Future[Meta]] = {}
         self.sent: dict[str, list[Any]] = {}
         self.discarded: list[str] = []
         self.cancelled: list[str] = []
 
-    def mapper(self) -> Mapper:
+    def mapper(self, *, max_chunks: int = 3) -> Mapper:
+        """A mapper of chunks of two inputs."""
         return Mapper(
-            send=self.send,
-            futures=self.futures,
-            discard=self.discarded.extend,
-            cancel=self.cancelled.extend,
-            read=lambda source: source,
+            jobs=self,
+            read=lambda source: (source, 1),
             on_wait=self._answer_oldest,
+            chunking=Chunking(lambda: 1, chunk_size=2, max_chunks=max_chunks),
         )
 
     def _answer_oldest(self) -> None:
         self._answer(*self._waiting.pop(0))
 
     def send(self, job_id: str, values: list[Any]) -> None:
+        if error := self.refuse():
+            raise error
         self.sent[job_id] = values
         if self.interrupted:
             raise KeyboardInterrupt
-
-    def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
-        return [self._future(job_id) for job_id in job_ids]
-
-    def _future(self, job_id: str) -> Future[Meta]:
-        future: Future[Meta] = Future()
         if self._busy:
-            self._waiting.append((future, self.sent[job_id]))
+            self._waiting.append((self._futures[job_id], values))
         else:
-            self._answer(future, self.sent[job_id])
-        return future
+            self._answer(self._futures[job_id], values)
+
+    def expect(self, job_id: str) -> Future[Meta]:
+        return self._futures.setdefault(job_id, Future())
+
+    def discard(self, job_ids: Sequence[str]) -> None:
+        self.discarded += job_ids
+
+    def abandon(self, job_ids: Sequence[str]) -> None:
+        self.cancelled += job_ids
 
     def _answer(self, future: Future[Meta], values: list[Any]) -> None:
         future.set_result({"status": "SUCCESS", "result": [{"ok": True, "output": value} for value in values]})
@@ -62,7 +68,7 @@ class Queue:
 
 def test_a_mapping_that_is_read_to_its_end_cancels_nothing() -> None:
     queue = Queue()
-    items = list(queue.mapper().run(range(10), chunk_size=2, max_chunks=3, ordered=True))
+    items = list(queue.mapper().run(range(10), ordered=True))
     assert [item.output for item in items] == list(range(10))
     assert queue.discarded == list(queue.sent)
     assert queue.cancelled == []
@@ -70,7 +76,7 @@ def test_a_mapping_that_is_read_to_its_end_cancels_nothing() -> None:
 
 def test_a_mapping_that_is_left_early_cancels_what_is_in_flight() -> None:
     queue = Queue(busy=True)
-    items = queue.mapper().run(range(100), chunk_size=2, max_chunks=3, ordered=True)
+    items = queue.mapper().run(range(100), ordered=True)
     next(items)
     items.close()
     assert len(queue.sent) == 3
@@ -81,7 +87,7 @@ def test_a_job_during_whose_sending_the_mapping_is_interrupted_is_cancelled_too(
     queue = Queue()
     queue.interrupted = True
     with pytest.raises(KeyboardInterrupt):
-        list(queue.mapper().run(range(4), chunk_size=2, max_chunks=3, ordered=True))
+        list(queue.mapper().run(range(4), ordered=True))
     assert queue.cancelled == list(queue.sent) != []
 
 
@@ -92,7 +98,7 @@ def test_an_error_while_reading_cancels_what_is_in_flight() -> None:
 
     queue = Queue(busy=True)
     with pytest.raises(OSError, match="the disk is gone"):
-        list(queue.mapper().run(broken(), chunk_size=2, max_chunks=10, ordered=True))
+        list(queue.mapper(max_chunks=10).run(broken(), ordered=True))
     assert queue.cancelled == list(queue.sent)[:2]
 
 
@@ -105,7 +111,7 @@ def test_a_slow_source_gets_its_items_as_soon_as_they_are_answered() -> None:
             read += 1
             yield read
 
-    items = Queue().mapper().run(slow(), chunk_size=2, max_chunks=32, ordered=True)
+    items = Queue().mapper(max_chunks=32).run(slow(), ordered=True)
     assert next(items).output == 1
     assert read == 2
 
@@ -114,14 +120,10 @@ def test_a_full_queue_is_waited_for() -> None:
     queue = Queue()
     refusals = iter([QueueFull("full"), QueueFull("full")])
 
-    def send(job_id: str, values: list[Any]) -> None:
-        if error := next(refusals, None):
-            raise error
-        queue.send(job_id, values)
-
+    queue.refuse = lambda: next(refusals, None)
     waits: list[None] = []
-    mapper = dataclasses.replace(queue.mapper(), send=send, on_wait=lambda: waits.append(None))
-    items = list(mapper.run(range(4), chunk_size=2, max_chunks=2, ordered=True))
+    mapper = dataclasses.replace(queue.mapper(), on_wait=lambda: waits.append(None))
+    items = list(mapper.run(range(4), ordered=True))
     assert [item.output for item in items] == [0, 1, 2, 3]
     assert len(waits) == 2
 
@@ -129,9 +131,53 @@ def test_a_full_queue_is_waited_for() -> None:
 def test_a_queue_that_stays_full_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.mapper._FULL_SECONDS", 0.05)
 
-    def send(job_id: str, values: list[Any]) -> None:
-        raise QueueFull("full")
-
-    mapper = dataclasses.replace(Queue().mapper(), send=send, on_wait=lambda: None)
+    queue = Queue()
+    queue.refuse = lambda: QueueFull("full")
+    mapper = dataclasses.replace(queue.mapper(), on_wait=lambda: None)
     with pytest.raises(QueueFull):
-        list(mapper.run(range(4), chunk_size=2, max_chunks=2, ordered=True))
+        list(mapper.run(range(4), ordered=True))
+
+
+def test_a_chunk_of_many_bytes_ends_early() -> None:
+    queue = Queue()
+    mapper = dataclasses.replace(
+        queue.mapper(), read=lambda source: (source, MOST_BYTES // 2), chunking=Chunking(lambda: 1, chunk_size=100)
+    )
+    assert [item.output for item in mapper.run(range(5), ordered=True)] == list(range(5))
+    assert list(queue.sent.values()) == [[0, 1], [2, 3], [4]]
+
+
+def test_refused_elements_are_answered_in_their_places_and_sent_to_nobody() -> None:
+    def read(source: int) -> tuple[int, int]:
+        if source % 3 == 1:
+            raise InvalidInput("no")
+        return source, 1
+
+    queue = Queue()
+    items = list(dataclasses.replace(queue.mapper(), read=read).run(range(7), ordered=True))
+    assert [item.index for item in items] == list(range(7))
+    assert [item.output for item in items] == [0, None, 2, 3, None, 5, 6]
+    assert [isinstance(item.error, HeadraceError) for item in items] == [index % 3 == 1 for index in range(7)]
+    assert [1, 4] not in queue.sent.values()
+
+
+def test_a_run_of_refused_elements_alone_is_answered_without_a_job() -> None:
+    def refuse(source: Any) -> tuple[Any, int]:
+        raise InvalidInput("no")
+
+    queue = Queue()
+    items = list(dataclasses.replace(queue.mapper(), read=refuse).run(range(5), ordered=True))
+    assert [item.index for item in items] == list(range(5))
+    assert queue.sent == {}
+
+
+def test_the_next_chunks_are_as_large_as_the_rate_allows() -> None:
+    queue = Queue()
+    chunking = Chunking(lambda: 1)
+    mapper = dataclasses.replace(queue.mapper(), chunking=chunking)
+    list(mapper.run(range(200), ordered=True))
+    assert {len(values) for values in list(queue.sent.values())[:-1]} == {16}  # no seconds were told
+    chunking.ran(16, 0.8)
+    queue.sent.clear()
+    list(mapper.run(range(200), ordered=True))
+    assert [len(values) for values in queue.sent.values()] == [20] * 10

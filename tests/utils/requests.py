@@ -135,7 +135,7 @@ def answer(job: Job, *outcomes: Outcome) -> Job:
     """Give a job its outcomes, as if an engine had run all its items in one batch."""
     for item, outcome in zip(job.hand_over(len(outcomes)), outcomes, strict=True):
         job.outcomes[item.item_id] = outcome
-        job.batch_sizes[item.item_id] = len(outcomes)
+        job.batches[item.item_id] = len(outcomes), 0.5
     return job
 
 

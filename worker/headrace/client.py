@@ -3,7 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -12,22 +12,21 @@ from celery import Celery
 from headrace.broker.app import INFER, make_app
 from headrace.broker.connection import broker_errors, connect, ping
 from headrace.broker.embedded import EmbeddedBroker
-from headrace.broker.inputs import InputCheck
 from headrace.broker.registry import Registry
 from headrace.broker.revocations import revoke
 from headrace.broker.sender import SUFFIXES, Priority, Sender, SendOptions
 from headrace.broker.waiter import Meta, ResultWaiter
-from headrace.broker.withdraw import promote, withdraw
-from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError, InvalidInput
+from headrace.broker.withdraw import promote
+from headrace.checks import Checks, check_single
+from headrace.chunking import Chunking
+from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError
+from headrace.flight import Flight
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
 from headrace.plugins.discovery import discover
 from headrace.plugins.models import KnownModels
 from headrace.sdk.manifest import PluginManifest
 from headrace.settings import Settings, get_settings
-
-#: Seconds that workers get to drop the jobs of a mapping that ends early.
-_ABANDON_SECONDS = 3.0
 
 
 class Client:
@@ -73,7 +72,7 @@ class Client:
         )
         self._waiter = ResultWaiter(self.redis, channel)
         self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))
-        self._checks: dict[str, InputCheck] = {}
+        self._checks = Checks(self.manifest, max_input_bytes=self.settings.max_input_bytes)
 
     def _join_embedded(self) -> str:
         bundled = self.settings.broker == "bundled"
@@ -137,8 +136,7 @@ class Client:
             QueueFull: If `max_queue_size` jobs of the model wait.
             BrokerUnavailable: If Redis can't be reached.
         """
-        self._check_of(model).check_params(params or {})
-        self._check_single(model, input)
+        check_single(self._checks.of(model, params), input)
         options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
         job_id = self._sender.send(model, input, options, idempotency_key=idempotency_key)
         return PendingResult(self, job_id, model)
@@ -159,9 +157,9 @@ class Client:
             As `submit`.
         """
         values = list(inputs)
-        self._check_of(model).check_params(params or {})
+        check = self._checks.of(model, params)
         for value in values:
-            self._check_single(model, value)
+            check_single(check, value)
         options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
         return [PendingResult(self, job_id, model) for job_id in self._sender.send_many(model, values, options)]
 
@@ -171,9 +169,10 @@ class Client:
         inputs: Iterable[Any],
         *,
         params: Mapping[str, Any] | None = None,
-        chunk_size: int = 64,
-        max_chunks: int = 32,
+        chunk_size: int | None = None,
+        max_chunks: int | None = None,
         ordered: bool = True,
+        priority: Priority = "normal",
         read: Callable[[Any], Any] = lambda value: value,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Generator[MapItem]:
@@ -186,9 +185,11 @@ class Client:
             model: Name of the model.
             inputs: Read lazily, `chunk_size * max_chunks` items ahead at most.
             params: The model's parameters for all inputs.
-            chunk_size: Inputs in one job.
-            max_chunks: Jobs that are queued at once.
+            chunk_size: Inputs in one job, fewer if they have more than 1 MiB; by default as many as a
+                worker runs in about a second.
+            max_chunks: Jobs that are queued at once; by default about three seconds of work for each worker.
             ordered: Yield in the order of the inputs rather than as they complete.
+            priority: As for `submit`.
             read: Takes the model's input out of an element of `inputs`; may raise a
                 HeadraceError to refuse the element.
             on_wait: Called about once a second while nothing arrives; may raise.
@@ -197,20 +198,32 @@ class Client:
             UnknownModel: If neither workers nor this machine know the model.
             BrokerUnavailable: If Redis can't be reached, or goes away for a minute.
         """
-        if chunk_size < 1 or max_chunks < 1:
-            raise ConfigError(f"chunk_size ({chunk_size}) and max_chunks ({max_chunks}) must be at least 1")
-        check = self._check_of(model)
-        check.check_params(params or {})
+        for name, value in (("chunk_size", chunk_size), ("max_chunks", max_chunks)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
+        check = self._checks.of(model, params)
+
+        def measured(source: Any) -> tuple[Any, int]:
+            value = read(source)
+            return value, check.size(value)
+
+        flight = Flight(
+            model=model,
+            options=SendOptions(params=params, priority=priority),
+            client=self.redis,
+            url=self.url,
+            sender=self._sender,
+            waiter=self._waiter,
+            revoke=self.revoke,
+        )
         mapper = Mapper(
-            send=lambda job_id, values: self._sender.send(model, values, SendOptions(params=params), job_id=job_id),
-            futures=self.futures,
-            discard=self._discard,
-            cancel=lambda job_ids: self._abandon(model, job_ids),
-            read=lambda source: check.checked(read(source)),
+            jobs=flight,
+            read=measured,
             on_wait=self._waiter.patiently(on_wait),
+            chunking=Chunking(lambda: self._count_workers(model), chunk_size=chunk_size, max_chunks=max_chunks),
         )
         # Not inside broker_errors: what reading `inputs` raises is the caller's own.
-        yield from mapper.run(inputs, chunk_size=chunk_size, max_chunks=max_chunks, ordered=ordered)
+        yield from mapper.run(inputs, ordered=ordered)
 
     def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
         """Futures of stored results, for several jobs in one round trip."""
@@ -233,33 +246,10 @@ class Client:
                 promote(self.redis, f"{INFER}{model}{suffix}", job_ids)
             self.app.control.revoke(list(job_ids), terminate=True)
 
-    def _discard(self, job_ids: Sequence[str]) -> None:
-        with broker_errors(self.url):
-            self._waiter.discard(job_ids)
-
-    def _abandon(self, model: str, job_ids: Sequence[str]) -> None:
-        """Cancel jobs that nobody will read, and give workers a moment to drop them."""
-        # A broker that is away must not hide why the caller ends.
+    def _count_workers(self, model: str) -> int:
         with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
-            withdrawn = withdraw(self.redis, INFER + model, job_ids)
-            claimed = [job_id for job_id in job_ids if job_id not in withdrawn]
-            self.revoke(claimed)
-            wait(self._waiter.futures(claimed), timeout=_ABANDON_SECONDS)
-            self._waiter.discard(claimed)
-
-    def _check_single(self, model: str, value: Any) -> None:
-        if isinstance(value, list):
-            raise InvalidInput("a list would be read as a chunk of inputs: use submit_many or map")
-        self._check_of(model).checked(value)
-
-    def _check_of(self, model: str) -> InputCheck:
-        if model not in self._checks:
-            manifest = self.manifest(model)
-            limit = self.settings.max_input_bytes
-            self._checks[model] = InputCheck(
-                model, manifest.input_schema, params_schema=manifest.params_schema, max_input_bytes=limit
-            )
-        return self._checks[model]
+            return sum(model in worker.models for worker in self.registry.workers())
+        return 0
 
 
 __all__ = ["Client", "MapItem", "PendingResult"]

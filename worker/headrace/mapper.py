@@ -7,14 +7,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from headrace.broker.results import value_of
 from headrace.broker.waiter import Meta
+from headrace.chunking import MOST_BYTES, Chunking
 from headrace.errors import HeadraceError, QueueFull, error_from_wire
 
 #: Seconds between two calls of `on_wait`.
 _WAIT_SECONDS = 1.0
+#: Results that are deleted in one call.
+_DISCARDED_AT_ONCE = 16
 #: Seconds for which a full queue is waited for.
 _FULL_SECONDS = 600.0
 
@@ -28,8 +31,9 @@ class MapItem:
     source: Any
     output: Any = None
     error: HeadraceError | None = None
-    #: Items in the batch that it ran in; 0 if it never ran.
+    #: Items in the batch that it ran in, and its share of that batch's seconds; 0 if it never ran.
     batch_size: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,61 +52,84 @@ class Chunk:
         return self.future is None or self.future.done()
 
 
+class Jobs(Protocol):
+    """What carries the chunks; `Flight` does."""
+
+    def expect(self, job_id: str) -> Future[Meta]:
+        """A future for a job that is about to be sent."""
+
+    def send(self, job_id: str, values: list[Any]) -> None:
+        """Send values as the job of an id; raises QueueFull if too many wait."""
+
+    def discard(self, job_ids: Sequence[str]) -> None:
+        """Delete results that were read."""
+
+    def abandon(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs that nobody will read."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mapper:
     """Keeps a bounded number of chunks in flight. All it needs is passed in."""
 
-    #: Sends values as the job of an id.
-    send: Callable[[str, list[Any]], object]
-    futures: Callable[[Sequence[str]], list[Future[Meta]]]
-    discard: Callable[[Sequence[str]], None]
-    #: Called with the jobs in flight when the mapping ends early.
-    cancel: Callable[[Sequence[str]], None]
-    #: Takes the model's input out of an element; raises HeadraceError to refuse it.
-    read: Callable[[Any], Any]
+    jobs: Jobs
+    #: Takes the model's input out of an element, with its size in bytes; raises HeadraceError to refuse it.
+    read: Callable[[Any], tuple[Any, int]]
     #: Called about once a second while nothing arrives; may raise.
     on_wait: Callable[[], None]
+    chunking: Chunking
 
-    def run(self, inputs: Iterable[Any], *, chunk_size: int, max_chunks: int, ordered: bool) -> Generator[MapItem]:
+    def run(self, inputs: Iterable[Any], *, ordered: bool) -> Generator[MapItem]:
         """Yield one item per input."""
-        groups = _grouped(inputs, chunk_size)
+        numbered = enumerate(inputs)
         flying: deque[Chunk] = deque()
         unread: dict[str, None] = {}
+        done: list[str] = []
         try:
-            for group in groups:
-                flying.append(self._start(group, unread))
-                for landed in self._landed(flying, ordered=ordered, most=max_chunks - 1):
-                    yield from self._read(landed, unread)
+            while chunk := self._start(numbered, unread):
+                flying.append(chunk)
+                for landed in self._landed(flying, ordered=ordered, most=self.chunking.in_flight - 1):
+                    yield from self._read(landed, unread, done)
             for landed in self._landed(flying, ordered=ordered, most=0):
-                yield from self._read(landed, unread)
+                yield from self._read(landed, unread, done)
         finally:
+            self.jobs.discard(done)
             # Left early, by an error or by the caller: nobody will read these.
             if unread:
-                self.cancel(list(unread))
+                self.jobs.abandon(list(unread))
 
-    def _start(self, group: Sequence[tuple[int, Any]], unread: dict[str, None]) -> Chunk:
-        sent, values, refused = [], [], []
-        for index, source in group:
+    def _start(self, numbered: Iterator[tuple[int, Any]], unread: dict[str, None]) -> Chunk | None:
+        """Send the next chunk; None if there are no more inputs."""
+        sent: list[tuple[int, Any]] = []
+        values: list[Any] = []
+        refused: list[MapItem] = []
+        size = 0
+        for index, source in itertools.islice(numbered, self.chunking.size):
             try:
-                values.append(self.read(source))
+                value, count = self.read(source)
             except HeadraceError as error:
                 refused.append(MapItem(index=index, source=source, error=error))
-            else:
-                sent.append((index, source))
+                continue
+            values.append(value)
+            sent.append((index, source))
+            size += count
+            if size >= MOST_BYTES:
+                break
         if not values:
-            return Chunk(job_id=None, future=None, sent=sent, refused=refused)
+            return Chunk(job_id=None, future=None, sent=sent, refused=refused) if refused else None
         job_id = str(uuid.uuid4())
         # Hazard: Ctrl-C may come while it is sent, and it must be cancelled then.
         unread[job_id] = None
+        future = self.jobs.expect(job_id)
         self._send(job_id, values)
-        return Chunk(job_id=job_id, future=self.futures([job_id])[0], sent=sent, refused=refused)
+        return Chunk(job_id=job_id, future=future, sent=sent, refused=refused)
 
     def _send(self, job_id: str, values: list[Any]) -> None:
         """Send a chunk, and wait while the queue is full: what is mapped may be longer than it."""
         deadline = time.monotonic() + _FULL_SECONDS
         while True:
             try:
-                self.send(job_id, values)
+                self.jobs.send(job_id, values)
             except QueueFull:
                 if time.monotonic() > deadline:
                     raise
@@ -124,10 +151,17 @@ class Mapper:
             else:
                 self._wait(candidates)
 
-    def _read(self, chunk: Chunk, unread: dict[str, None]) -> Iterator[MapItem]:
+    def _read(self, chunk: Chunk, unread: dict[str, None], done: list[str]) -> Iterator[MapItem]:
         if chunk.job_id is not None:
             unread.pop(chunk.job_id)
-        yield from sorted(self._items(chunk), key=lambda item: item.index)
+            done.append(chunk.job_id)
+        items = [*chunk.refused, *self._items(chunk)]
+        ran = [item.seconds for item in items if item.batch_size]
+        self.chunking.ran(len(ran), sum(ran))
+        if len(done) >= _DISCARDED_AT_ONCE:
+            self.jobs.discard(done)
+            done.clear()
+        yield from sorted(items, key=lambda item: item.index) if chunk.refused else items
 
     def _wait(self, chunks: Sequence[Chunk]) -> None:
         futures = [chunk.future for chunk in chunks if chunk.future is not None]
@@ -135,8 +169,7 @@ class Mapper:
             self.on_wait()
 
     def _items(self, chunk: Chunk) -> Iterator[MapItem]:
-        yield from chunk.refused
-        if chunk.future is None or chunk.job_id is None:
+        if chunk.future is None:
             return
         try:
             rows = value_of(chunk.future.result())
@@ -145,7 +178,6 @@ class Mapper:
         else:
             for (index, source), row in zip(chunk.sent, rows, strict=True):
                 yield _item(index, source, row)
-        self.discard([chunk.job_id])
 
 
 def _item(index: int, source: Any, row: dict[str, Any]) -> MapItem:
@@ -155,10 +187,5 @@ def _item(index: int, source: Any, row: dict[str, Any]) -> MapItem:
         output=row.get("output"),
         error=None if row["ok"] else error_from_wire(row["error"]),
         batch_size=row.get("batch_size", 0),
+        seconds=row.get("seconds", 0.0),
     )
-
-
-def _grouped(inputs: Iterable[Any], size: int) -> Iterator[list[tuple[int, Any]]]:
-    numbered = enumerate(inputs)
-    while group := list(itertools.islice(numbered, size)):
-        yield group

@@ -68,10 +68,10 @@ def test_the_engines_traceback_is_stored_with_the_error(desk: Desk) -> None:
 
 def test_a_chunk_succeeds_with_one_row_per_input_in_order(desk: Desk) -> None:
     job = answer(desk.job([1, 2, 3]), GOOD, BAD, GOOD)
-    del job.batch_sizes[job.item_ids[1]]  # never in a batch
+    del job.batches[job.item_ids[1]]  # never in a batch
     assert desk.settle(job)
-    good = {"ok": True, "output": {"text": "a"}, "batch_size": 3}
-    bad = {"ok": False, "error": {"code": "inference_failed", "message": "told to"}, "batch_size": 0}
+    good = {"ok": True, "output": {"text": "a"}, "batch_size": 3, "seconds": 0.5}
+    bad = {"ok": False, "error": {"code": "inference_failed", "message": "told to"}, "batch_size": 0, "seconds": 0.0}
     assert desk.meta(job.request.id)["result"] == [good, bad, good]
 
 

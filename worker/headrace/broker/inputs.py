@@ -34,8 +34,8 @@ class InputCheck:
         self._known_params = set((params_schema or {}).get("properties", {}))
         self._max_input_bytes = max_input_bytes
 
-    def checked(self, value: Any) -> Any:
-        """Return a good input as it is.
+    def size(self, value: Any) -> int:
+        """Check an input, and return the bytes of its JSON.
 
         Raises:
             InvalidInput: If it is not JSON, or the schema rejects it.
@@ -55,7 +55,7 @@ class InputCheck:
         except jsonschema_rs.ValidationError as error:
             where = "".join(f"[{step!r}]" for step in error.instance_path)
             raise InvalidInput(f"input{where} for {self._model}: {error.message}") from None
-        return value
+        return size
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check the parameters of a job.

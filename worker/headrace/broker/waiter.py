@@ -49,11 +49,15 @@ class ResultWaiter:
 
         Only a future that somebody holds is waited for.
         """
-        self._start()
-        with self._lock:
-            futures = [self._futures.setdefault(job_id, Future()) for job_id in job_ids]
+        futures = self.expect(job_ids)
         self._collect([each for each, future in zip(job_ids, futures, strict=True) if not future.done()])
         return futures
+
+    def expect(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
+        """A future for each job that is about to be sent; Redis is not asked."""
+        self._start()
+        with self._lock:
+            return [self._futures.setdefault(job_id, Future()) for job_id in job_ids]
 
     def fetch(self, job_ids: Sequence[str]) -> dict[str, Meta]:
         """The final results that are there now, by job id."""

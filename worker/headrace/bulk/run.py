@@ -34,8 +34,8 @@ class RunOptions:
     field: str | None = None
     #: The model's parameters for all rows.
     params: dict[str, Any] = dataclasses.field(default_factory=dict)
-    #: Inputs per job.
-    chunk_size: int = 128
+    #: Inputs per job; None for about a second of a worker's time.
+    chunk_size: int | None = None
     devices: str = "auto"
 
 

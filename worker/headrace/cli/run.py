@@ -30,7 +30,10 @@ def run(  # noqa: PLR0913 - its options
     model: Model,
     field: Annotated[str | None, typer.Option("--field", help="Field of a line that is the input.")] = None,
     param: Params = None,
-    chunk_size: Annotated[int, typer.Option("--chunk-size", min=1, max=10_000, help="Inputs per job.")] = 128,
+    chunk_size: Annotated[
+        int | None,
+        typer.Option("--chunk-size", min=1, max=10_000, help="Inputs per job; by default about a second's work."),
+    ] = None,
     devices: Devices = "auto",
 ) -> None:
     """Send every line of a file through a model; starts what is missing."""

@@ -117,11 +117,12 @@ class Dispatcher:
         if seconds:
             lane.rate.add(len(outcomes), seconds)
         touched: dict[Job, None] = {}
+        batch = len(outcomes), seconds / max(1, len(outcomes))
         for item_id, outcome in outcomes:
             job = self._jobs.pop(item_id)
             job.outcomes[item_id] = outcome
             if seconds:
-                job.batch_sizes[item_id] = len(outcomes)
+                job.batches[item_id] = batch
             touched[job] = None
         for job in touched:
             job.seconds += seconds

@@ -41,8 +41,8 @@ class Job:
     #: Items by their position in `inputs`, in hand-over order.
     item_ids: list[int] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    #: Items in the batch that an item ran in.
-    batch_sizes: dict[int, int] = field(default_factory=dict)
+    #: Of each item that ran, how many were in its batch, and its share of that batch's seconds.
+    batches: dict[int, tuple[int, float]] = field(default_factory=dict)
     #: Seconds of the batches that the job's items were in.
     seconds: float = 0.0
     #: Revoked, terminated or settled: whatever still arrives is dropped.

@@ -136,10 +136,12 @@ def single_result(job: Job) -> Any:
 
 def chunk_result(job: Job) -> list[dict[str, Any]]:
     """A chunk's outcomes, one mapping per input, in order."""
-    return [_row(job.outcomes[item_id]) | {"batch_size": job.batch_sizes.get(item_id, 0)} for item_id in job.item_ids]
+    return [_row(job.outcomes[item_id], *job.batches.get(item_id, (0, 0.0))) for item_id in job.item_ids]
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: Outcome, batch_size: int, seconds: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"ok": outcome.error is None, "batch_size": batch_size, "seconds": seconds}
     if outcome.error is not None:
-        return {"ok": False, "error": outcome.error.to_wire()}
-    return {"ok": True, "output": outcome.output}
+        return row | {"error": outcome.error.to_wire()}
+    row["output"] = outcome.output
+    return row

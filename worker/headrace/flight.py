@@ -1,0 +1,64 @@
+"""Flight: the jobs of one mapping, from just before they are sent until their results are read."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from headrace.broker.app import INFER
+from headrace.broker.connection import broker_errors
+from headrace.broker.sender import SUFFIXES, Sender, SendOptions
+from headrace.broker.waiter import Meta, ResultWaiter
+from headrace.broker.withdraw import withdraw
+from headrace.errors import BrokerUnavailable
+
+#: Seconds that workers get to drop the jobs of a mapping that ends early.
+_ABANDON_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flight:
+    """Sends chunks of one model and takes back what nobody will read."""
+
+    model: str
+    options: SendOptions
+    client: redis.Redis
+    url: str
+    sender: Sender
+    waiter: ResultWaiter
+    #: Cancels jobs wherever they are.
+    revoke: Callable[[Sequence[str]], None]
+
+    def expect(self, job_id: str) -> Future[Meta]:
+        """A future for a job that is about to be sent."""
+        return self.waiter.expect([job_id])[0]
+
+    def send(self, job_id: str, values: list[Any]) -> None:
+        """Send a chunk.
+
+        Raises:
+            QueueFull: If too many jobs of the model wait.
+            BrokerUnavailable: If Redis does not take it.
+        """
+        self.sender.send(self.model, values, self.options, job_id=job_id)
+
+    def discard(self, job_ids: Sequence[str]) -> None:
+        """Delete results that were read."""
+        # What is not deleted now expires.
+        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
+            self.waiter.discard(job_ids)
+
+    def abandon(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs that nobody will read, and give workers a moment to drop them."""
+        # A broker that is away must not hide why the caller ends.
+        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
+            claimed = list(job_ids)
+            for suffix in SUFFIXES.values():
+                withdrawn = set(withdraw(self.client, INFER + self.model + suffix, claimed))
+                claimed = [job_id for job_id in claimed if job_id not in withdrawn]
+            self.revoke(claimed)
+            wait(self.waiter.futures(claimed), timeout=_ABANDON_SECONDS)
+            self.waiter.discard(claimed)
