@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from headrace.broker.claims import Claims
 from headrace.broker.dead import DeadLetters
+from headrace.broker.reaper import Reaper
 from headrace.client import Client
 from headrace.errors import AttemptsExhausted
 from headrace.settings import Settings
@@ -69,7 +69,7 @@ def test_a_worker_whose_lease_was_taken_drops_its_jobs_and_goes_on(client: Clien
         os.kill(launcher.workers[0].pid or 0, signal.SIGSTOP)
         lease = key.replace("claims", "lease")
         wait_until(lambda: not client.redis.exists(lease), 3 * LEASE)
-        reaper = Claims(client.redis, lease_seconds=LEASE)
+        reaper = Reaper(client.redis, lease_seconds=LEASE)
         assert wait_until(reaper.reap, 5) > 0
         os.kill(launcher.workers[0].pid or 0, signal.SIGCONT)
         assert [job.result(timeout=60)["text"] for job in jobs] == [str(each) for each in range(100)]

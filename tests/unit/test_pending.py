@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.broker.embedded import EmbeddedBroker
-from headrace.broker.revocations import revoked_ids
+from headrace.broker.revocations import REVOKED
 from headrace.broker.waiter import Meta
 from headrace.client import Client
 from headrace.errors import HeadraceError, InvalidInput, JobRevoked, ResultTimeout
@@ -104,7 +104,7 @@ def test_cancelling_a_job_that_nobody_has_claimed_makes_it_the_next_one(client: 
     last = client.submit("mill", {"text": "grain"})
     last.cancel()
     assert [message.id for message in waiting(client.redis, QUEUE)] == [last.id, job.id]
-    assert last.id in revoked_ids(client.redis)
+    assert client.redis.zscore(REVOKED, last.id)
 
 
 def test_cancelling_tells_all_workers_to_stop_the_job_those_to_come_too(client: Client, job: PendingResult) -> None:
@@ -119,7 +119,7 @@ def test_cancelling_tells_all_workers_to_stop_the_job_those_to_come_too(client: 
     assert (order["method"], order["destination"]) == ("revoke", None)
     assert order["arguments"]["task_id"] == [job.id]
     assert order["arguments"]["terminate"]
-    assert job.id in revoked_ids(client.redis)
+    assert client.redis.zscore(REVOKED, job.id)
 
 
 async def test_several_jobs_can_be_awaited_together(client: Client, job: PendingResult) -> None:

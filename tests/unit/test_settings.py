@@ -141,3 +141,10 @@ def test_a_child_gets_this_environment_with_some_of_its_own(monkeypatch: pytest.
     child = child_environment(HEADRACE_BROKER="bundled", CUDA_VISIBLE_DEVICES="")
     assert child == before | {"HEADRACE_BROKER": "bundled", "CUDA_VISIBLE_DEVICES": ""}
     assert dict(os.environ) == before
+
+
+def test_an_idempotency_key_never_outlives_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_RESULT_EXPIRES", "60")
+    monkeypatch.setenv("HEADRACE_IDEMPOTENCY_WINDOW", "61")
+    with pytest.raises(ConfigError, match="must not be longer than result_expires"):
+        get_settings()

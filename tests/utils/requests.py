@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import redis
 from celery import Celery
 from celery.worker.request import create_request_cls
 from kombu import Connection
 
 from headrace.broker.app import INFER
 from headrace.broker.claims import Claims
+from headrace.broker.connection import Server
 from headrace.broker.transport import leased_transport
 from headrace.consumer.job import Job
 from headrace.consumer.parse import parse_job
@@ -40,7 +40,7 @@ class Events:
 class Desk:
     """Sends jobs through an app, and claims them as a worker's consumer does."""
 
-    def __init__(self, app: Celery, client: redis.Redis) -> None:
+    def __init__(self, app: Celery, client: Server) -> None:
         self.app = app
         self.redis = client
         self.events = Events()
@@ -123,6 +123,12 @@ class Desk:
         """What the backend has stored for a job."""
         found: dict[str, Any] = self.app.backend.get_task_meta(job_id, cache=False)
         return found
+
+    @property
+    def undelivered(self) -> int:
+        """Messages that kombu keeps."""
+        self._channel.qos._flush()
+        return len(self._channel.qos._delivered)
 
     @property
     def unacked(self) -> int:

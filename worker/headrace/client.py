@@ -62,13 +62,13 @@ class Client:
         self.registry = Registry(self.redis)
         #: The Celery app, for what this class has no method for.
         self.app: Celery = make_app(self.url, self.settings)
-        channel = f"headrace:notify:{uuid.uuid4()}"
+        channel = self.redis.key(f"headrace:notify:{uuid.uuid4()}")
         self._sender = Sender(
             self.redis,
             self.url,
             channel,
             max_queue_size=self.settings.max_queue_size,
-            idempotency_window=self.settings.idempotency_window,
+            idempotency_window=self.settings.idempotency_window or self.settings.result_expires,
         )
         self._waiter = ResultWaiter(self.redis, channel)
         self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))

@@ -27,6 +27,7 @@
 A message says what happened, to which job or file, and what to do about it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -61,6 +62,8 @@ class QueueFull(HeadraceError):
 
     code = "queue_full"
     retryable = True
+    #: Ids of the jobs of the same call that were queued before it was full.
+    job_ids: Sequence[str] = ()
 
 
 class UnknownModel(HeadraceError):

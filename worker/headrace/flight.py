@@ -6,10 +6,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-
 from headrace.broker.app import INFER
-from headrace.broker.connection import broker_errors
+from headrace.broker.connection import Server, broker_errors
 from headrace.broker.sender import SUFFIXES, Sender, SendOptions
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import withdraw
@@ -25,7 +23,7 @@ class Flight:
 
     model: str
     options: SendOptions
-    client: redis.Redis
+    client: Server
     url: str
     sender: Sender
     waiter: ResultWaiter

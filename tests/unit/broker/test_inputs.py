@@ -30,6 +30,16 @@ def test_what_is_not_json_is_refused(value: Any) -> None:
         _check().size(value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), [None, float("inf")], {"text": "a", "more": [{"x": float("-inf")}]}])
+def test_what_json_has_no_number_for_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidInput, match="NaN"):
+        InputCheck("minilm", {}, max_input_bytes=100).size(value)
+
+
+def test_null_is_json() -> None:
+    assert InputCheck("minilm", {}, max_input_bytes=100).size([None, {"a": None}, "null", 1.5]) > 0
+
+
 def test_the_limit_counts_the_bytes_of_the_json() -> None:
     assert _check(limit=100).size({"text": "x" * 89}) == 100
     with pytest.raises(InputTooLarge, match="101 bytes"):

@@ -112,6 +112,15 @@ def test_what_is_no_json_is_refused(sender: Sender, client: redis.Redis, value: 
     assert client.llen("infer.mill") == 0
 
 
+@pytest.mark.parametrize(
+    "options", [SendOptions(expires=1e20), SendOptions(expires=float("nan")), SendOptions(deadline=float("inf"))]
+)
+def test_a_time_that_is_none_is_refused(sender: Sender, client: redis.Redis, options: SendOptions) -> None:
+    with pytest.raises(InvalidInput, match=r"expires|deadline"):
+        sender.send("mill", 1, options)
+    assert client.llen("infer.mill") == 0
+
+
 class TestQueueSize:
     @pytest.fixture
     def bounded(self, client: redis.Redis) -> Sender:
@@ -126,10 +135,26 @@ class TestQueueSize:
         client.rpop("infer.mill")
         bounded.send("mill", 1)
 
-    def test_a_call_queues_all_or_none(self, bounded: Sender, client: redis.Redis) -> None:
-        with pytest.raises(QueueFull):
+    def test_more_than_may_ever_wait_are_refused_with_what_to_do(self, bounded: Sender, client: redis.Redis) -> None:
+        with pytest.raises(QueueFull, match=r"4 jobs are more than may wait \(3, max_queue_size\): send fewer"):
             bounded.send_many("mill", [1, 2, 3, 4], SendOptions())
         assert client.llen("infer.mill") == 0
+
+    def test_a_call_queues_all_or_none(self, bounded: Sender, client: redis.Redis) -> None:
+        bounded.send("mill", 1)
+        with pytest.raises(QueueFull, match="1 jobs of mill wait"):
+            bounded.send_many("mill", [1, 2, 3], SendOptions())
+        assert client.llen("infer.mill") == 1
+
+    def test_what_was_queued_before_it_was_full_is_named(
+        self, bounded: Sender, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("headrace.broker.sender._MOST_MESSAGES", 2)
+        bounded.send("mill", 1)
+        with pytest.raises(QueueFull) as caught:
+            bounded.send_many("mill", [1, 2, 3], SendOptions())
+        assert len(caught.value.job_ids) == 2
+        assert client.llen("infer.mill") == 3
 
 
 class TestIdempotency:

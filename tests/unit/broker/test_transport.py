@@ -189,7 +189,7 @@ def test_what_cannot_be_put_aside_now_is_once_it_can_and_holds_up_nothing(
     send("a")
     refused = worker.claims.bury
 
-    def full(claim: Claim, *, into: str, job_id: str) -> None:
+    def full(claim: Claim, **_: str) -> None:
         worker.claims.bury = refused  # type: ignore[method-assign]
         raise redis.OutOfMemoryError("full")
 

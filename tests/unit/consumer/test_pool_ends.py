@@ -9,6 +9,7 @@ from celery.worker import state
 from kombu.asynchronous import Hub
 
 from headrace.broker.app import make_app
+from headrace.broker.revocations import revoke
 from headrace.settings import Settings
 from tests.utils.scripted import PoolWorker
 from tests.utils.waiting import wait_until
@@ -52,6 +53,15 @@ class TestRevoke:
         job.terminate()
         assert worker.status(request) == "SUCCESS"
         assert worker.desk.events.kinds == ["task-started", "task-succeeded"]
+
+    def test_a_revoke_of_which_no_broadcast_came_is_found_within_a_second(self, busy: PoolWorker) -> None:
+        request = busy.take("a")
+        revoke(busy.desk.redis, [request.id], keep=60)
+        busy.pool._heard_at = 0.0
+        busy.pool._tick()
+        busy.answer()
+        assert busy.status(request) == "REVOKED"
+        assert len(busy.engine.windows) == 1
 
     def test_no_process_is_signalled(self, worker: PoolWorker) -> None:
         received: list[int] = []
@@ -114,6 +124,7 @@ class TestLostLease:
         busy.answer()
         assert (busy.status(running), busy.status(waiting)) == ("PENDING", "PENDING")
         assert busy.pool.dispatcher._jobs == {}
+        assert busy.desk.undelivered == 0
         after = busy.take("b")
         busy.answer()
         assert busy.status(after) == "SUCCESS"

@@ -11,7 +11,7 @@ from celery.app.task import Context
 from celery.states import EXCEPTION_STATES
 from celery.worker import state
 
-from headrace.broker.claims import Claims
+from headrace.broker.reaper import Reaper
 from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
 from headrace.consumer.job import Job
 from headrace.consumer.trace import current_job
@@ -166,8 +166,7 @@ def test_a_commit_whose_answer_was_lost_is_told_once(desk: Desk) -> None:
 def test_a_worker_that_was_taken_for_dead_changes_and_publishes_nothing(desk: Desk, options: dict[str, Any]) -> None:
     job = answer(desk.job({"text": "a"}, **options), GOOD)
     desk.claims.end()
-    other = Claims(desk.redis, lease_seconds=0.001)
-    wait_until(other.reap, 5)
+    wait_until(Reaper(desk.redis, lease_seconds=0.001).reap, 5)
     over: list[Job] = []
     desk.settler.settle([job], over.append)
     assert over == [job]
@@ -297,3 +296,82 @@ def test_there_is_no_current_job_outside_of_settling(desk: Desk) -> None:
     desk.settle(answer(desk.job({"text": "a"}), BAD))
     with pytest.raises(HeadraceError, match="headrace worker"):
         current_job()
+
+
+def test_a_retry_that_a_full_redis_refuses_is_sent_once_there_is_room(
+    desk: Desk, set_memory: Callable[[int], object]
+) -> None:
+    job = answer(desk.job({"text": "a"}), Outcome(error=_retryable()))
+    set_memory(1)
+    assert not desk.settle(job)
+    set_memory(0)
+    assert desk.settle_again()
+    assert desk.meta(job.request.id)["status"] == "RETRY"
+    assert (desk.redis.llen("infer.m"), desk.unacked) == (1, 0)
+
+
+def test_a_retry_that_can_never_be_sent_is_a_failure_that_says_so(desk: Desk) -> None:
+    job = answer(desk.job({"text": "a"}), Outcome(error=_retryable()))
+    desk.redis.set("infer.m", "no list")
+    assert desk.settle(job)
+    meta = desk.meta(job.request.id)
+    assert meta["status"] == "FAILURE"
+    assert "sent on" in str(meta["result"])
+    assert desk.unacked == 0
+
+
+def _retryable() -> HeadraceError:
+    error = InferenceFailed("come again")
+    error.retryable = True
+    return error
+
+
+def test_a_link_that_can_never_be_sent_fails_its_job_and_holds_up_no_other(desk: Desk) -> None:
+    linked, other = answer(desk.job("a", link=LINK), GOOD), answer(desk.job("b"), GOOD)
+    desk.redis.set("infer.other", "no list")
+    assert desk.settle(linked, other)
+    assert [desk.meta(job.request.id)["status"] for job in (linked, other)] == ["FAILURE", "SUCCESS"]
+    assert desk.unacked == 0
+
+
+def test_no_errback_hears_of_a_link_that_waited_for_room(desk: Desk, set_memory: Callable[[int], object]) -> None:
+    errback = signature("infer.faulty", args=["failed"], immutable=True)
+    job = answer(desk.job({"text": "a"}, link=LINK, link_error=errback), GOOD)
+    set_memory(1)
+    assert not desk.settle(job)
+    set_memory(0)
+    assert desk.settle_again()
+    assert desk.meta(job.request.id)["status"] == "SUCCESS"
+    assert (desk.redis.llen("infer.other"), desk.redis.llen("infer.faulty")) == (1, 0)
+
+
+def test_a_revoke_that_redis_refuses_is_stored_once_it_takes_it(
+    desk: Desk, set_memory: Callable[[int], object]
+) -> None:
+    chord = signature("infer.other", args=["body"], options={"task_id": "body", "chord_size": 1})
+    request = desk.job("a", chord=chord, group_id="group-1").request
+    state.revoked.add(request.id)
+    set_memory(1)
+    request.announce_revoked(terminated=False)
+    assert desk.settler.tags == [request.tag]
+    assert not request.acknowledged
+    set_memory(0)
+    assert desk.settle_again()
+    assert desk.meta(request.id)["status"] == "REVOKED"
+    assert desk.unacked == 0
+
+
+def test_a_worker_that_was_taken_for_dead_fails_no_chord_by_a_revoke(desk: Desk) -> None:
+    chord = signature("infer.other", args=["body"], options={"task_id": "body", "chord_size": 1})
+    request = desk.job("a", chord=chord, group_id="group-1").request
+    desk.claims.end()
+    wait_until(Reaper(desk.redis, lease_seconds=0.001).reap, 5)
+    request.announce_revoked(terminated=False)
+    assert not desk.settler.busy
+    assert (desk.meta(request.id)["status"], desk.meta("body")["status"]) == ("PENDING", "PENDING")
+
+
+def test_what_a_cold_shutdown_cancels_goes_back_to_its_queue(desk: Desk) -> None:
+    request = desk.job("a").request
+    request.cancel(None)
+    assert (desk.meta(request.id)["status"], desk.unacked) == ("PENDING", 1)

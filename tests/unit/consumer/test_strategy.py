@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery
+from celery import Celery, signature
 from celery.worker import state
 
 from headrace.broker.app import INFER
+from headrace.broker.marks import ATTEMPTS
+from headrace.broker.reaper import Reaper
 from headrace.broker.results import LOST_HEADER
 from headrace.broker.revocations import revoke
 from headrace.consumer.strategy import NoJob, fenced
 from tests.utils.requests import Desk
+from tests.utils.waiting import wait_until
 
 BODY = [["a"], {}, {}]
 
@@ -21,7 +24,9 @@ BODY = [["a"], {}, {}]
 def _consumer(desk: Desk, on_task_request: Callable[[Any], None]) -> Any:
     return SimpleNamespace(
         app=desk.app, hostname="tests", connection_errors=(ConnectionError,), event_dispatcher=desk.events,
-        timer=SimpleNamespace(call_at=None), apply_eta_task=None, disable_rate_limits=True, task_buckets={},
+        timer=SimpleNamespace(call_at=lambda _eta, call, args, priority: call(*args)),
+        qos=SimpleNamespace(increment_eventually=lambda: None), apply_eta_task=on_task_request,
+        disable_rate_limits=True, task_buckets={},
         on_task_request=on_task_request, _limit_task=None, _limit_post_eta=None,
         pool=SimpleNamespace(apply_async=lambda *_args, **_options: None),
         controller=SimpleNamespace(state=state),
@@ -75,9 +80,12 @@ def test_what_cannot_be_read_is_a_failure_and_no_job(desk: Desk, body: Any, head
 
 
 def test_a_message_without_an_id_is_told_to_be_none_and_answers_nobody(desk: Desk) -> None:
-    desk.publish(BODY, id=None)
+    job_id = desk.publish(BODY)
+    message = desk.message()
+    del message.headers["id"]
     with pytest.raises(NoJob):
-        _take(desk, desk.message(), _raising(KeyError("id")))
+        _take(desk, message, _raising(KeyError("id")))
+    assert desk.meta(job_id)["status"] == "PENDING"
     assert not desk.redis.keys("celery-task-meta-*")
 
 
@@ -129,3 +137,37 @@ def test_a_job_that_was_revoked_before_the_worker_started_does_not_run(desk: Des
     assert taken == []
     assert desk.meta(job_id)["status"] == "REVOKED"
     assert desk.unacked == 0
+
+
+def test_a_chain_and_errbacks_hear_of_a_job_that_has_killed_too_many_workers(desk: Desk) -> None:
+    errback = signature("infer.other", args=["failed"], immutable=True)
+    last = signature("infer.other", args=["next"], options={"task_id": "last"})
+    desk.publish([["a"], {}, {"errbacks": [errback], "chain": [last]}])
+    message = desk.message()
+    message.headers[LOST_HEADER] = ["cpu0@a 1700000000"] * 9
+    with pytest.raises(NoJob):
+        _take(desk, message)
+    assert desk.meta("last")["status"] == "FAILURE"
+    assert desk.redis.llen("infer.other") == 1
+
+
+@pytest.mark.parametrize("job_id", [None, True, 5, ["a"]])
+def test_a_message_whose_id_is_no_text_is_put_aside_and_holds_up_no_other(desk: Desk, job_id: Any) -> None:
+    desk.redis.hset(ATTEMPTS, "somebody", "cpu0@a 1")
+    desk.publish(BODY, id=job_id)
+    good = desk.publish(BODY)
+    with pytest.raises(AssertionError, match="is empty"):
+        desk.message()
+    assert desk.redis.llen("dead.m") == 1
+    assert desk.message().headers["id"] == good
+
+
+def test_more_countdowns_than_a_worker_may_hold_wait_in_redis(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.consumer.strategy.COUNTDOWNS", 0)
+    taken: list[Any] = []
+    job_id = desk.send("a", countdown=1.0)
+    _take(desk, desk.message(), taken.append)
+    assert (taken, desk.unacked, desk.redis.zcard("headrace:delayed")) == ([], 0, 1)
+    wait_until(Reaper(desk.redis, lease_seconds=60).wake, 5)
+    _take(desk, desk.message(), taken.append)
+    assert [request.id for request in taken] == [job_id]

@@ -10,6 +10,8 @@ from headrace.settings import Settings
 
 #: Prefix of the names of tasks and of their queues.
 INFER = "infer."
+#: Prefix of the lists of messages that were put aside, and of the hashes that tell why.
+DEAD, WHY_DEAD = "dead.", "headrace:dead:"
 
 
 def make_app(url: str, settings: Settings) -> Celery:
@@ -31,7 +33,10 @@ def make_app(url: str, settings: Settings) -> Celery:
         # A Redis that refuses (it is full, say) is waited for like one that is away.
         broker_channel_error_retry=True,
         broker_transport_options=_transport_options(settings),
-        result_backend_transport_options={"socket_connect_timeout": settings.connect_timeout},
+        result_backend_transport_options={
+            "socket_connect_timeout": settings.connect_timeout,
+            "global_keyprefix": settings.key_prefix,
+        },
         redis_socket_connect_timeout=settings.connect_timeout,
         redis_socket_timeout=settings.connect_timeout,
         result_expires=settings.result_expires,
@@ -63,6 +68,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "socket_connect_timeout": settings.connect_timeout,
         "socket_timeout": settings.connect_timeout,
         "socket_keepalive": True,
+        "global_keyprefix": settings.key_prefix,
     }
 
 

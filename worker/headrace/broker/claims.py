@@ -5,70 +5,66 @@ the lease runs out, any other worker returns them to the heads of their queues.
 """
 
 import itertools
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import redis
 
+from headrace.broker.app import DEAD, WHY_DEAD
+from headrace.broker.claim import Claim, LeaseLost
+from headrace.broker.connection import Server
+from headrace.broker.marks import ATTEMPTS, Marks
 from headrace.broker.results import Committer, Settlement, Write
-from headrace.broker.revocations import REVISION, revoked_ids
+from headrace.broker.revocations import REVOKED
 
+logger = logging.getLogger(__name__)
+
+#: Bytes of the messages that one call takes: the server answers nobody else meanwhile.
+_BYTES_AT_ONCE = 8 * 1024 * 1024
 #: Of a list: as many messages as the lists before it have left.
 LEFT = -1
-#: Jobs that one call of the reaper returns: the server answers nobody else meanwhile.
-_REAPED_AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One message, and its number among those of its incarnation."""
-
-    incarnation: str
-    number: int
-    #: The list that it came from, without a prefix.
-    queue: str
-    #: The message as the producer's transport wrote it.
-    payload: bytes
-
-    @property
-    def tag(self) -> str:
-        """A delivery tag unlike any that another worker or incarnation gives."""
-        return f"{self.incarnation}:{self.number}"
-
-
-class LeaseLost(Exception):
-    """The lease has run out: what was claimed under it may be running elsewhere."""
 
 
 class Claims:
     """Scripts over one worker's claims. Every change is one call, so nothing lies between two places."""
 
-    def __init__(self, client: redis.Redis, *, name: str = "", prefix: str = "", lease_seconds: float) -> None:
+    def __init__(self, client: Server, *, renewer: Server | None = None, name: str = "", lease_seconds: float) -> None:
+        """Claim nothing yet.
+
+        Args:
+            client: For the worker's own thread.
+            renewer: For renewals, which another thread sends and which must not wait for long; by default
+                the same client.
+            name: The worker's name, for the history of jobs that may kill it.
+            lease_seconds: How long a lease lasts without a renewal.
+        """
         self._client = client
-        #: The worker's name, for the history of jobs that it may kill it.
+        self._renewer = renewer or client
         self._name = name
-        self._prefix = prefix
-        self._base = f"{prefix}headrace:"
+        self._base = client.key("headrace:")
         self._lease_seconds = lease_seconds
         self._claim = client.register_script(_source("claim"))
         self._give_back = client.register_script(_source("give_back"))
         self._begin = client.register_script(_source("begin"))
         self._bury = client.register_script(_source("bury"))
-        self._reap = client.register_script(_source("reap"))
+        self._delay = client.register_script(_source("delay"))
         self._committer = Committer(client)
         self._numbers = itertools.count(1)
-        self._held: set[int] = set()
+        #: Bytes of each message that is claimed.
+        self._held: dict[int, int] = {}
+        self._held_bytes = 0
         self._released: set[int] = set()
         #: Whether a claim was sent and not answered.
         self._uncertain = False
-        #: Counts what was revoked, as far as the last claim told.
-        self.revision = 0
-        self._learned = 0
-        #: Whether any job has lost attempts, as far as the last claim told.
-        self.losses = False
+        #: What Redis knows of the jobs besides.
+        self.marks = Marks(client)
+        #: Whether the last claim took less than there was, for its bytes.
+        self.cut = False
+        #: Counts the claims that Redis has answered.
+        self.answered = 0
         #: Whether the lease was found to have run out; `begin` starts afresh.
         self.lost = False
         #: Name under which messages are claimed; a new one after each lost lease.
@@ -79,20 +75,29 @@ class Claims:
         """Messages that are claimed and not acknowledged."""
         return len(self._held) - len(self._released)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the messages that are claimed and not settled."""
+        return self._held_bytes
+
     def begin(self) -> None:
         """Take a new incarnation, with a lease of its own."""
-        self.incarnation = uuid.uuid4().hex
-        self._held.clear()
-        self._released.clear()
-        self._uncertain = False
-        self._client.set(self._key("lease"), 1, px=self._lease_ms, nx=True)
+        if self.incarnation:
+            # This worker lives: what its engine had has lost no attempt.
+            self._client.delete(self._key("begun"))
+        incarnation = uuid.uuid4().hex
+        self._client.set(f"{self._base}lease:{incarnation}", 1, px=self._lease_ms)
+        # Hazard: in this order, since the other thread looks for the lease of whatever it finds here.
+        self.incarnation = incarnation
         self.lost = False
+        self._drop(list(self._held))
+        self._uncertain = False
 
     def renew(self) -> bool:
         """Prolong the lease; return whether it was still there."""
         incarnation = self.incarnation
         # Not SET: a Redis whose memory is full refuses that.
-        renewed = bool(self._client.pexpire(self._key("lease"), self._lease_ms))
+        renewed = bool(self._renewer.pexpire(f"{self._base}lease:{incarnation}", self._lease_ms))
         if not renewed and incarnation == self.incarnation:
             self.lost = True
         return renewed
@@ -114,12 +119,11 @@ class Claims:
         # Until the answer is here: the server may have claimed all, and numbers must not come again.
         self._numbers = itertools.count(first + sum(count for count in wanted.values() if count > 0) + 1)
         self._uncertain = True
-        shared = [f"{self._base}incarnation", f"{self._base}attempts", self._prefix + REVISION]
-        keys = [self._key("lease"), self._key("claims"), *shared]
+        shared = [f"{self._base}incarnation", self._client.key(ATTEMPTS), self._client.key(REVOKED)]
+        keys = [self._key("lease"), self._key("claims"), *shared, *map(self._client.key, queues)]
         try:
-            *taken, lost, self.revision = self._claim(
-                keys=[*keys, *(self._prefix + queue for queue in queues)],
-                args=[self.incarnation, self._name, first, *wanted.values()],
+            *taken, self.marks.lost, self.marks.revoked, cut, unreadable = self._claim(
+                keys=keys, args=[self.incarnation, self._name, first, _BYTES_AT_ONCE, *wanted.values()]
             )
         except redis.ResponseError as error:
             if str(error).startswith("LEASE_LOST"):
@@ -128,18 +132,22 @@ class Claims:
                 raise LeaseLost from None
             raise
         self._uncertain = False
-        self.losses = lost > 0
+        self.cut = bool(cut)
+        self.answered += 1
+        if unreadable:
+            logger.error("cannot be read, since they are no lists: %s", b", ".join(unreadable).decode())
         messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
         claims = [
             Claim(self.incarnation, first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)
         ]
-        self._held.update(claim.number for claim in claims)
+        self._held.update((claim.number, len(claim.payload)) for claim in claims)
+        self._held_bytes += sum(len(claim.payload) for claim in claims)
         return claims
 
     def _return_unheard(self) -> None:
         """Give back what was claimed by a call whose answer was lost."""
         stored: Any = self._client.hkeys(self._key("claims"))
-        self.give_back({int(number) for number in stored} - self._held)
+        self.give_back({int(number) for number in stored} - self._held.keys())
         self._uncertain = False
 
     def begun(self, jobs: Mapping[str, str]) -> None:
@@ -151,19 +159,6 @@ class Claims:
         pairs = [(self.number_of(tag), job_id) for tag, job_id in jobs.items()]
         if pairs:
             self._begin(keys=[self._key("lease"), self._key("begun")], args=list(itertools.chain(*pairs)))
-
-    def lost_attempts(self, job_id: str) -> list[str]:
-        """A line `<worker> <epoch seconds>` for each worker that died while it ran the job."""
-        found: Any = self._client.hget(f"{self._base}attempts", job_id) if self.losses else None
-        return found.decode().split("\n") if found else []
-
-    def newly_revoked(self) -> list[str]:
-        """Ids of all jobs that are revoked, if there are more than at the last call."""
-        if self.revision == self._learned:
-            return []
-        ids = revoked_ids(self._client)
-        self._learned = self.revision
-        return ids
 
     def number_of(self, tag: str) -> int:
         """The number of a tag's claim; 0, which is nobody's, if its incarnation is over."""
@@ -195,27 +190,31 @@ class Claims:
             For each message "done", "gone" if another worker has it, or why Redis refuses its result.
         """
         group = [Settlement(number=self.number_of(tag), writes=writes, lost=lost) for tag, writes, lost in settlements]
-        keys = [self._key("claims"), self._key("begun"), f"{self._base}attempts"]
+        keys = [self._key("claims"), self._key("begun"), self._client.key(ATTEMPTS)]
         answers = self._committer.commit(group, expires=expires, keys=keys)
-        numbers = [each.number for each in group]
-        over = {number for number, answer in zip(numbers, answers, strict=True) if answer in {"done", "gone"}}
-        self._held -= over
-        self._released -= over
+        numbers = [self.number_of(tag) for tag, _, _ in settlements]
+        self._drop(number for number, answer in zip(numbers, answers, strict=True) if answer in {"done", "gone"})
         return answers
 
     def flush(self) -> None:
         """Write the acknowledgements; they are kept if Redis is away."""
         if self._released:
-            released = set(self._released)
-            self.forget(released)
-            self._released -= released
+            self.forget(set(self._released))
 
-    def bury(self, claim: Claim, *, into: str, job_id: str = "") -> None:
-        """Put a message aside in a list of dead letters, unless another worker has it."""
+    def bury(self, claim: Claim, *, model: str, why: str, job_id: str = "") -> None:
+        """Put a message aside among a model's dead letters, unless another worker has it."""
         if number := self.number_of(claim.tag):
-            keys = [self._key("claims"), self._key("begun"), self._prefix + into, f"{self._base}attempts"]
-            self._bury(keys=keys, args=[number, claim.payload, job_id])
-            self._held.discard(number)
+            shared = map(self._client.key, (DEAD + model, ATTEMPTS, WHY_DEAD + model))
+            keys = [self._key("claims"), self._key("begun"), *shared]
+            self._bury(keys=keys, args=[number, claim.payload, job_id, why])
+            self._drop([number])
+
+    def delay(self, tag: str, until: float) -> None:
+        """Put a message aside until its time, in epoch seconds; then any worker's reaper returns it to its queue."""
+        if number := self.number_of(tag):
+            keys = [self._key("claims"), self._key("begun"), f"{self._base}delayed"]
+            self._delay(keys=keys, args=[number, until])
+            self._drop([number])
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Acknowledge messages that need no result."""
@@ -225,7 +224,7 @@ class Claims:
                 pipe.hdel(self._key("claims"), *gone)
                 pipe.hdel(self._key("begun"), *gone)
                 pipe.execute()
-            self._held.difference_update(numbers)
+            self._drop(numbers)
 
     def give_back(self, numbers: Iterable[int]) -> int:
         """Return messages to the heads of their queues, in the order of their claims; return how many."""
@@ -233,22 +232,22 @@ class Claims:
         if not latest_first:
             return 0
         returned = int(self._give_back(keys=[self._key("claims"), self._key("begun")], args=latest_first))
-        self._held.difference_update(latest_first)
+        self._drop(latest_first)
         return returned
 
     def keep_only(self, tags: Iterable[str]) -> int:
         """Give back every claim but these; return how many."""
         self.flush()
-        return self.give_back(self._held - {self.number_of(tag) for tag in tags})
-
-    def reap(self) -> int:
-        """Return some jobs of workers whose lease has run out; return how many."""
-        keys = [f"{self._base}incarnation", f"{self._base}attempts"]
-        return int(self._reap(keys=keys, args=[self._base, self._lease_seconds, _REAPED_AT_ONCE]))
+        return self.give_back(self._held.keys() - {self.number_of(tag) for tag in tags})
 
     def end(self) -> None:
         """Drop the lease; what is still claimed may be reaped at once."""
         self._client.delete(self._key("lease"))
+
+    def _drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._held_bytes -= self._held.pop(number, 0)
+            self._released.discard(number)
 
     @property
     def _lease_ms(self) -> int:

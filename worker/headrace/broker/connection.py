@@ -11,7 +11,18 @@ from headrace.errors import BrokerUnavailable, ConfigError
 from headrace.settings import Settings
 
 
-def connect(url: str, settings: Settings, *, timeout: float | None = None) -> redis.Redis:
+class Server(redis.Redis):
+    """A client that knows what the keys of this installation begin with."""
+
+    #: `key_prefix` of the settings.
+    prefix = ""
+
+    def key(self, name: str) -> str:
+        """The key of a name, in a Redis that several installations may share."""
+        return self.prefix + name
+
+
+def connect(url: str, settings: Settings, *, timeout: float | None = None) -> Server:
     """Make a client for the URL forms that Celery takes; it connects on first use.
 
     Args:
@@ -23,7 +34,7 @@ def connect(url: str, settings: Settings, *, timeout: float | None = None) -> re
         ConfigError: If it is no such URL.
     """
     try:
-        return redis.Redis.from_url(
+        client: Server = Server.from_url(  # type: ignore[assignment]  # of the class that it is called on
             _redis_url(url),
             socket_connect_timeout=settings.connect_timeout,
             socket_timeout=timeout or settings.connect_timeout,
@@ -31,6 +42,8 @@ def connect(url: str, settings: Settings, *, timeout: float | None = None) -> re
         )
     except ValueError as error:
         raise ConfigError(f"{redact(url)!r} is no Redis URL ({error}): correct HEADRACE_REDIS_URL") from None
+    client.prefix = settings.key_prefix
+    return client
 
 
 def ping(url: str, settings: Settings) -> None:
@@ -53,7 +66,7 @@ def check_writable(url: str, settings: Settings) -> None:
     """
     with broker_errors(url), closing(connect(url, settings)) as client:
         try:
-            client.set("headrace:probe", 1, px=1)
+            client.set(client.key("headrace:probe"), 1, px=1)
         except redis.ResponseError as error:
             raise BrokerUnavailable(
                 f"Redis at {redact(url)} takes nothing ({error}): free memory, raise maxmemory, or name another"
@@ -97,6 +110,27 @@ def redact(url: str) -> str:
     # A URL whose scheme was forgotten may have a password too.
     scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
     return f"{scheme}{mark}***@{rest.rpartition('@')[2]}" if "@" in rest else url
+
+
+#: Beginnings of what a server says that takes nothing now, from anybody.
+_PASSING = ("OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether what Redis or the way to it has answered goes away by itself, and has nothing to do with the job.
+
+    Example:
+        >>> may_pass(ConnectionError()), may_pass(redis.ResponseError("WRONGTYPE Operation against a key"))
+        (True, False)
+    """
+    if isinstance(error, OperationalError):
+        # kombu wraps what it met.
+        return error.__cause__ is None or may_pass(error.__cause__)
+    if isinstance(error, redis.ResponseError):
+        return isinstance(error, redis.exceptions.OutOfMemoryError | redis.ReadOnlyError) or str(error).startswith(
+            _PASSING
+        )
+    return isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError)
 
 
 @contextmanager

@@ -1,20 +1,21 @@
 """DeadLetters: messages that were put aside, since they are no jobs or have killed too many workers."""
 
 import base64
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import orjson
-import redis
 
-from headrace.broker.app import INFER
+from headrace.broker.app import DEAD, INFER, WHY_DEAD
+from headrace.broker.connection import Server
 from headrace.broker.results import result_key
-from headrace.broker.waiter import decode
 
-PREFIX = "dead."
 _PAGE = 100
+#: Characters of the digest by which a message without an id is named.
+_NAMED_BY = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,54 +26,64 @@ class DeadLetter:
     payload: bytes
     #: Celery's task id; None if it cannot be read.
     job_id: str | None
-    #: Why it is here, as far as its stored failure tells.
+    #: Why it is here.
     reason: str
+
+    @property
+    def name(self) -> str:
+        """What it is asked for by: the job's id, or the beginning of a digest where there is none."""
+        return self.job_id or self.digest[:_NAMED_BY]
+
+    @property
+    def digest(self) -> str:
+        """Under which its reason is kept."""
+        return hashlib.sha1(self.payload, usedforsecurity=False).hexdigest()
 
 
 class DeadLetters:
     """The lists `dead.<model>`."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Server) -> None:
         self._client = client
         self._revive = client.register_script(files("headrace.broker").joinpath("scripts", "revive.lua").read_text())
 
     def models(self) -> list[str]:
         """Models that have any."""
-        return sorted(key.decode().removeprefix(PREFIX) for key in self._client.scan_iter(f"{PREFIX}*", _type="list"))
+        prefix = self._key("")
+        return sorted(key.decode().removeprefix(prefix) for key in self._client.scan_iter(f"{prefix}*", _type="list"))
 
     def of(self, model: str) -> Iterator[DeadLetter]:
         """Those of a model, the oldest first."""
-        length = int(self._client.llen(PREFIX + model))
+        length = int(self._client.llen(self._key(model)))
         for end in range(length - 1, -1, -_PAGE):
-            page: Any = self._client.lrange(PREFIX + model, max(0, end - _PAGE + 1), end)
+            page: Any = self._client.lrange(self._key(model), max(0, end - _PAGE + 1), end)
             for payload in reversed(page):
-                job_id = _job_id(payload)
-                yield DeadLetter(model=model, payload=payload, job_id=job_id, reason=self._reason(job_id))
+                letter = DeadLetter(model=model, payload=payload, job_id=_job_id(payload), reason="")
+                why: Any = self._client.hget(self._client.key(WHY_DEAD + model), letter.digest)
+                yield replace(letter, reason=(why or b"").decode())
 
-    def find(self, job_id: str) -> DeadLetter | None:
-        """The one of a job."""
+    def find(self, name: str) -> DeadLetter | None:
+        """The one of a job, or of the name that `DeadLetter.name` gives it."""
         letters = (letter for model in self.models() for letter in self.of(model))
-        return next((letter for letter in letters if letter.job_id == job_id), None)
+        return next((letter for letter in letters if letter.name == name), None)
 
     def retry(self, letter: DeadLetter) -> bool:
         """Send it again; return whether it was there still."""
-        keys = [PREFIX + letter.model, INFER + letter.model, result_key(letter.job_id or "")]
+        model = letter.model
+        names = [DEAD + model, INFER + model, result_key(letter.job_id or ""), WHY_DEAD + model]
+        keys = [self._client.key(name) for name in names]
         return bool(self._revive(keys=keys, args=[letter.payload]))
 
     def purge(self, model: str) -> int:
         """Delete those of a model; return how many."""
         with self._client.pipeline(transaction=True) as pipe:
-            pipe.llen(PREFIX + model)
-            pipe.delete(PREFIX + model)
+            pipe.llen(self._key(model))
+            pipe.delete(self._key(model), self._client.key(WHY_DEAD + model))
             length, _ = pipe.execute()
         return int(length)
 
-    def _reason(self, job_id: str | None) -> str:
-        stored: Any = self._client.get(result_key(job_id)) if job_id is not None else None
-        if stored is None:
-            return ""
-        result = decode(job_id or "", stored).get("result")
-        return " ".join(map(str, result.get("exc_message") or [])) if isinstance(result, dict) else ""
+    def _key(self, model: str) -> str:
+        return self._client.key(DEAD + model)
 
 
 def read(payload: bytes) -> Any:

@@ -1,5 +1,6 @@
 """InputCheck: refuses an input before anything is queued."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -42,9 +43,13 @@ class InputCheck:
             InputTooLarge: If its JSON is larger than `max_input_bytes`.
         """
         try:
-            size = len(orjson.dumps(value))
+            encoded = orjson.dumps(value)
         except (TypeError, orjson.JSONEncodeError) as error:
             raise InvalidInput(f"input for {self._model} is not JSON: {error}") from None
+        size = len(encoded)
+        # orjson writes null for what JSON has no word for.
+        if b"null" in encoded and _has_no_json(value):
+            raise InvalidInput(f"input for {self._model} is not JSON: it holds NaN or an infinite number")
         if size > self._max_input_bytes:
             raise InputTooLarge(
                 f"input for {self._model} has {size} bytes, more than max_input_bytes = {self._max_input_bytes}: "
@@ -70,3 +75,11 @@ class InputCheck:
                 unknown = ", ".join(sorted(repr(name) for name in params.keys() - self._known_params))
                 raise InvalidInput(f"params for {self._model}: it has none named {unknown}") from None
             raise InvalidInput(f"params for {self._model}: {error.message}") from None
+
+
+def _has_no_json(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_no_json, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_no_json, value))

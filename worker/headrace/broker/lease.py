@@ -10,6 +10,7 @@ from typing import Self
 import redis
 
 from headrace.broker.claims import Claims
+from headrace.broker.reaper import Reaper
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,9 @@ class Lease:
     A lost lease is noted in `claims`; the worker's own thread begins a new one.
     """
 
-    def __init__(self, claims: Claims, *, seconds: float) -> None:
+    def __init__(self, claims: Claims, reaper: Reaper, *, seconds: float) -> None:
         self._claims = claims
+        self._reaper = reaper
         self._pause = min(_REAP_SECONDS, seconds / _RENEWALS)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
@@ -45,24 +47,31 @@ class Lease:
         reaped_at = time.monotonic()
         while not self._closed.wait(self._pause):
             try:
-                if not self._claims.lost and not self._claims.renew():
+                if self._claims.lost:
+                    continue
+                if not self._claims.renew():
                     logger.error("the lease has run out: what was claimed is dropped, other workers run it")
                 if time.monotonic() - reaped_at >= _REAP_SECONDS:
                     reaped_at = time.monotonic()
                     self._reap()
             except redis.RedisError as error:
                 logger.warning("the lease cannot be renewed now: %s", error)
+            except Exception:
+                # This thread must not end: the worker would lose every lease.
+                logger.exception("the lease cannot be renewed now")
 
     def _reap(self) -> None:
-        while self._claims.renew() and (returned := self._claims.reap()):
+        while self._claims.renew() and (returned := self._reaper.reap()):
             logger.warning("%d jobs of a worker that is gone are back in their queues", returned)
+        while self._claims.renew() and self._reaper.wake():
+            pass
 
 
 @contextmanager
-def leased(claims: Claims, seconds: float) -> Iterator[None]:
+def leased(claims: Claims, reaper: Reaper, seconds: float) -> Iterator[None]:
     """Hold a lease while the block runs; give back what is claimed still when it ends."""
     try:
-        with Lease(claims, seconds=seconds):
+        with Lease(claims, reaper, seconds=seconds):
             yield
     finally:
         try:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import orjson
-import redis
+
+from headrace.broker.connection import Server
 
 _MODELS = "headrace:models"
 _WORKERS = "headrace:workers"
@@ -27,53 +28,52 @@ class WorkerRecord:
 class Registry:
     """Models and workers in Redis."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Server) -> None:
         self._client = client
 
     def publish(self, manifests: Mapping[str, Mapping[str, Any]]) -> None:
         """Tell clients on other machines of the models that this worker serves."""
         if manifests:
             mapping = {name: orjson.dumps(manifest) for name, manifest in manifests.items()}
-            self._client.hset(_MODELS, mapping=mapping)  # type: ignore[arg-type]
+            self._client.hset(self._client.key(_MODELS), mapping=mapping)  # type: ignore[arg-type]
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Manifests by model, of every worker that ever served here."""
-        stored: Any = self._client.hgetall(_MODELS)
+        stored: Any = self._client.hgetall(self._client.key(_MODELS))
         return {name.decode(): orjson.loads(manifest) for name, manifest in stored.items()}
 
     def beat(self, record: WorkerRecord) -> None:
         """Give a sign of life."""
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.sadd(_WORKERS, record.name)
-            pipe.set(_key(record.name), orjson.dumps(asdict(record)), ex=SILENCE_SECONDS)
+            pipe.sadd(self._client.key(_WORKERS), record.name)
+            pipe.set(self._key(record.name), orjson.dumps(asdict(record)), ex=SILENCE_SECONDS)
             pipe.execute()
 
     def withdraw(self, name: str) -> None:
         """Say that a worker claims no more jobs."""
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.srem(_WORKERS, name)
-            pipe.delete(_key(name))
+            pipe.srem(self._client.key(_WORKERS), name)
+            pipe.delete(self._key(name))
             pipe.execute()
 
     def workers(self) -> list[WorkerRecord]:
         """Workers that have given a sign of life lately."""
-        names: Any = self._client.smembers(_WORKERS)
+        names: Any = self._client.smembers(self._client.key(_WORKERS))
         if not names:
             return []
-        stored: Any = self._client.mget([_key(name.decode()) for name in names])
+        stored: Any = self._client.mget([self._key(name.decode()) for name in names])
         self._forget_silent(name for name, value in zip(names, stored, strict=True) if value is None)
         return [_read_record(value) for value in stored if value is not None]
 
+    def _key(self, worker: str) -> str:
+        return self._client.key(f"headrace:worker:{worker}")
+
     def _forget_silent(self, names: Iterable[bytes]) -> None:
         if silent := list(names):
-            self._client.srem(_WORKERS, *silent)
+            self._client.srem(self._client.key(_WORKERS), *silent)
 
 
 def _read_record(value: bytes) -> WorkerRecord:
     """Read a record; a worker of another version may tell more, or less."""
     known = {field.name for field in fields(WorkerRecord)}
     return WorkerRecord(**{name: told for name, told in orjson.loads(value).items() if name in known})
-
-
-def _key(worker: str) -> str:
-    return f"headrace:worker:{worker}"

@@ -12,6 +12,7 @@ from celery.backends.redis import RedisBackend
 from celery.exceptions import BackendStoreError
 
 from headrace.broker import codec
+from headrace.broker.connection import Server, may_pass
 from headrace.broker.revocations import revoke
 from headrace.errors import JobRevoked, error_from_name
 
@@ -22,6 +23,8 @@ NOTIFY_HEADER = "headrace_notify"
 PACKED = "msgpack"
 #: Message header that a worker's transport sets: a line for each worker that died while the job ran.
 LOST_HEADER = "headrace_lost"
+#: Message header that it sets for a job that is revoked.
+REVOKED_HEADER = "headrace_revoked"
 #: Seconds that a revocation is kept where results are kept for ever.
 _KEEP_SECONDS = 7 * 86_400
 #: Redis refuses longer values, by closing the connection.
@@ -123,6 +126,14 @@ class Committer:
 class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
     """Celery's Redis backend, which also writes and reads packed results."""
 
+    def _get_client(self) -> type[Server]:
+        return Server
+
+    def _create_client(self, **params: Any) -> Server:
+        client: Server = super()._create_client(**params)
+        client.prefix = self.app.conf.result_backend_transport_options.get("global_keyprefix", "")
+        return client
+
     def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
         """Subscribe to nothing as a job is sent: our client hears of results on a channel of its own.
 
@@ -152,6 +163,15 @@ class ResultBackend(RedisBackend):  # type: ignore[misc]  # Celery has no types
         else:
             collected.append(write)
         return result
+
+    def mark_as_failure(self, task_id: str, exc: BaseException, *args: Any, **options: Any) -> Any:
+        """Celery's own, unless it is Redis that failed while a link or a part of a chord was published.
+
+        Then the whole job is settled again, and nobody may hear of a failure: no errback, no chord.
+        """
+        if _collected.get() is None or not may_pass(exc):
+            return super().mark_as_failure(task_id, exc, *args, **options)
+        return None
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **options: Any) -> None:
         """Store REVOKED, unless a broadcast has come to a worker that has not got the job.

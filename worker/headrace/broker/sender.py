@@ -1,6 +1,7 @@
 """Sender: puts jobs on a model's queue, with the headers that our client wants its answer by."""
 
 import hashlib
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import redis
 
 from headrace.broker.app import INFER
-from headrace.broker.connection import redact
+from headrace.broker.connection import Server, redact
 from headrace.broker.envelope import envelope
 from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER
 from headrace.errors import BrokerUnavailable, InvalidInput, QueueFull
@@ -41,7 +42,7 @@ class Sender:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Server,
         url: str,
         channel: str,
         *,
@@ -49,6 +50,7 @@ class Sender:
         idempotency_window: int = 86_400,
     ) -> None:
         script = files("headrace.broker").joinpath("scripts", "enqueue.lua").read_text()
+        self._client = client
         self._enqueue = client.register_script(script)
         self._url = url
         self._channel = channel
@@ -87,15 +89,29 @@ class Sender:
         """Queue a job for each value, hundreds in one round trip, and return their ids.
 
         Raises:
-            As `send`; those of the calls before are queued then.
+            As `send`. What was queued before it stays so; a QueueFull names it.
         """
+        if self._max_queue_size is not None and len(values) > self._max_queue_size:
+            raise QueueFull(
+                f"{len(values)} jobs are more than may wait ({self._max_queue_size}, max_queue_size): send fewer at"
+                " a time, or use map, which waits"
+            )
         job_ids = [str(uuid.uuid4()) for _ in values]
         messages = (self._message(model, job_id, value, options) for job_id, value in zip(job_ids, values, strict=True))
+        queued = 0
         for group in _groups(messages):
-            self._push(model, group, options)
+            try:
+                self._push(model, group, options)
+            except QueueFull as error:
+                error.job_ids = job_ids[:queued]
+                raise
+            queued += len(group)
         return job_ids
 
     def _message(self, model: str, job_id: str, inputs: Any, options: SendOptions) -> bytes:
+        for name, seconds in (("expires", options.expires), ("deadline", options.deadline)):
+            if seconds is not None and not math.isfinite(seconds):
+                raise InvalidInput(f"{name} must be a number of seconds, not {seconds}")
         now = time.time()
         headers: dict[str, Any] = {REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}
         if options.deadline is not None:
@@ -112,6 +128,8 @@ class Sender:
             )
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"the job for {model} is not JSON: {error}") from None
+        except OverflowError:
+            raise InvalidInput(f"the job for {model} expires in {options.expires:g} s: that is no date") from None
 
     def _push(
         self,
@@ -121,13 +139,13 @@ class Sender:
         job_id: str = "",
         idempotency_key: str | None = None,
     ) -> str:
-        base = INFER + model
+        base = self._client.key(INFER + model)
         # The list that they go to comes first.
         keys = [base + SUFFIXES[options.priority], *(base + each for each in SUFFIXES.values())]
         keys = list(dict.fromkeys(keys))
         if idempotency_key is not None:
             digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
-            keys.append(f"headrace:idempotency:{model}:{digest}")
+            keys.append(self._client.key(f"headrace:idempotency:{model}:{digest}"))
         window = 0 if idempotency_key is None else self._window
         most = -1 if self._max_queue_size is None else self._max_queue_size
         try:

@@ -17,12 +17,14 @@ import redis
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 from kombu.transport.virtual import QoS
-from kombu.utils.json import loads
 
 from headrace.broker.app import INFER
-from headrace.broker.claims import LEFT, Claim, Claims, LeaseLost
-from headrace.broker.results import LOST_HEADER
+from headrace.broker.claim import Claim, LeaseLost
+from headrace.broker.claims import LEFT, Claims
+from headrace.broker.incoming import Message, job_id_of, mark, read
+from headrace.broker.marks import Known
 from headrace.broker.sender import SUFFIXES
+from headrace.errors import describe
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             return
         for queue, count in room.items():
             taken = [claim for claim in claims if claim.queue in _lists(queue)]
-            if len(taken) < count:
+            if len(taken) < count and not self.claims.cut:
                 self._hopeful.discard(queue)
             else:
                 self._queue_cycle.rotate(queue)
@@ -124,47 +126,53 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         self._deliver_all()
 
     def _deliver_all(self) -> None:
-        for _ in range(len(self._undelivered)):
-            queue, claim = self._undelivered.popleft()
+        messages = [(queue, claim, read(claim)) for queue, claim in self._undelivered]
+        known = self.claims.marks.of([job_id_of(message) for _, _, message in messages if not isinstance(message, str)])
+        self._undelivered.clear()
+        for queue, claim, message in messages:
             try:
-                self._deliver(queue, claim)
+                self._deliver(queue, claim, message, known)
             except redis.ResponseError as error:
                 logger.warning("a message of %s cannot be taken now (%s): it is tried again", queue, error)
                 self._undelivered.append((queue, claim))
         self.delivered()
 
-    def _deliver(self, queue: str, claim: Claim) -> None:
-        job_id = ""
+    def _deliver(self, queue: str, claim: Claim, message: Message | str, known: Known) -> None:
         if not self.claims.number_of(claim.tag):
             # The lease has run out meanwhile: another worker has it.
             return
+        if isinstance(message, str):
+            self._put_aside(queue, claim, message)
+            return
+        mark(message, known)
+        job_id = job_id_of(message)
         try:
-            message = self._message(claim)
-            job_id = str(message["headers"].get("id", ""))
             self.connection._deliver(message, queue)  # noqa: SLF001 - as kombu's own channels do
+        except redis.DataError as error:
+            # Something in it that Redis has no words for: its sender's doing, not the connection's.
+            self._put_aside(queue, claim, describe(error), job_id)
         except (redis.RedisError, OSError):
             raise
-        except Exception:
+        except Exception as error:
             # Hazard: what left here would end the worker, and every other one after it.
-            dead = f"dead.{queue.removeprefix(INFER)}"
-            logger.exception("what lay in %s is no job: it goes to %s", claim.queue, dead)
-            self.claims.bury(claim, into=dead, job_id=job_id)
+            logger.debug("what lay in %s is no job", claim.queue, exc_info=True)
+            self._put_aside(queue, claim, describe(error), job_id)
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+    def _put_aside(self, queue: str, claim: Claim, why: str, job_id: str = "") -> None:
+        model = queue.removeprefix(INFER)
+        logger.error("a message of %s is put aside, see `headrace dead list`: %s", model, why)
+        self.claims.bury(claim, model=model, why=why, job_id=job_id)
+
+    def _get(self, queue: str, timeout: float | None = None) -> Message:
         """Claim one message, for `basic_get`."""
         claims = self.claims.claim({name: LEFT if position else 1 for position, name in enumerate(_lists(queue))})
         if not claims:
             raise Empty
-        return self._message(claims[0])
-
-    def _message(self, claim: Claim) -> dict[str, Any]:
-        message: dict[str, Any] = loads(claim.payload.decode())
-        # A tag of our own: a message that comes again has its producer's a second time.
-        message["properties"]["delivery_tag"] = claim.tag
-        headers = message["headers"]
-        headers.pop(LOST_HEADER, None)
-        if lost := self.claims.lost_attempts(headers.get("id", "")):
-            headers[LOST_HEADER] = lost
+        message = read(claims[0])
+        if isinstance(message, str):
+            self._put_aside(queue, claims[0], message)
+            raise Empty
+        mark(message, self.claims.marks.of([job_id_of(message)]))
         return message
 
     def _peek(self, poller: "LeasedPoller", queue: str, name: str) -> None:

@@ -14,6 +14,7 @@ import redis
 from celery.states import ALL_STATES, FAILURE, READY_STATES
 
 from headrace.broker import codec
+from headrace.broker.connection import Server
 from headrace.broker.results import result_key
 from headrace.errors import BrokerUnavailable, HeadraceError
 
@@ -34,7 +35,7 @@ Meta = dict[str, Any]
 class ResultWaiter:
     """Futures for job ids, resolved with the stored result once it is final."""
 
-    def __init__(self, client: redis.Redis, channel: str) -> None:
+    def __init__(self, client: Server, channel: str) -> None:
         self._client = client
         self._channel = channel
         self._futures: WeakValueDictionary[str, Future[Meta]] = WeakValueDictionary()
@@ -61,13 +62,13 @@ class ResultWaiter:
 
     def fetch(self, job_ids: Sequence[str]) -> dict[str, Meta]:
         """The final results that are there now, by job id."""
-        values: Any = self._client.mget([result_key(job_id) for job_id in job_ids])
+        values: Any = self._client.mget([self._client.key(result_key(job_id)) for job_id in job_ids])
         metas = {job_id: decode(job_id, value) for job_id, value in zip(job_ids, values, strict=True) if value}
         return {job_id: meta for job_id, meta in metas.items() if meta["status"] in READY_STATES}
 
     def discard(self, job_ids: Iterable[str]) -> None:
         """Delete results that were read and that nobody will ask for again."""
-        if keys := [result_key(job_id) for job_id in job_ids]:
+        if keys := [self._client.key(result_key(job_id)) for job_id in job_ids]:
             self._client.unlink(*keys)
 
     def patiently(self, on_wait: Callable[[], None]) -> Callable[[], None]:

@@ -5,14 +5,15 @@ from importlib.resources import files
 from typing import Any
 
 import orjson
-import redis
+
+from headrace.broker.connection import Server
 
 _PAGE = 64
 #: Messages that are looked at: a queue of others' jobs may be of any length.
 _MOST_MESSAGES = 4096
 
 
-def withdraw(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> list[str]:
+def withdraw(client: Server, queue: str, job_ids: Sequence[str]) -> list[str]:
     """Remove waiting jobs from a queue, and return the ids of those that were removed.
 
     A job that is not among the first few thousand of its queue is left there.
@@ -20,25 +21,25 @@ def withdraw(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> list[st
     removed = []
     for job_id, message in list(_find(client, queue, job_ids)):
         # A worker may have claimed it since it was seen.
-        if client.lrem(queue, 1, message):  # type: ignore[arg-type]  # bytes are as good as str here
+        if client.lrem(client.key(queue), 1, message):  # type: ignore[arg-type]  # bytes are as good as str here
             removed.append(job_id)
     return removed
 
 
-def promote(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> None:
+def promote(client: Server, queue: str, job_ids: Sequence[str]) -> None:
     """Make waiting jobs the next ones: those that were revoked are answered soon then.
 
     A job that is not among the first few thousand of its queue is left there.
     """
     script = client.register_script(files("headrace.broker").joinpath("scripts", "promote.lua").read_text())
     for _, message in list(_find(client, queue, job_ids)):
-        script(keys=[queue], args=[message])
+        script(keys=[client.key(queue)], args=[message])
 
 
-def _find(client: redis.Redis, queue: str, job_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def _find(client: Server, queue: str, job_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     wanted = {job_id.encode(): job_id for job_id in job_ids}
     for start in range(0, _MOST_MESSAGES, _PAGE):
-        page: Any = client.lrange(queue, start, start + _PAGE - 1)
+        page: Any = client.lrange(client.key(queue), start, start + _PAGE - 1)
         for message in page:
             # Performance: most messages are others', and to search them is cheaper than to parse them.
             found = (job_id for key, job_id in wanted.items() if key in message)

@@ -16,7 +16,7 @@ _MOST_SHOWN = 100
 
 dead = typer.Typer(no_args_is_help=True, help="Messages that are no jobs, or whose jobs killed too many workers.")
 
-JobId = Annotated[str, typer.Argument(metavar="JOB_ID")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A job's id, or what `list` shows where there is none.")]
 OfModel = Annotated[str | None, typer.Option("--model", "-m", help="Only those of this model.")]
 
 
@@ -27,35 +27,35 @@ def list_letters(*, model: OfModel = None) -> None:
 
     with _letters() as letters:
         rows = [
-            (letter.model, letter.job_id or "-", letter.reason[:_MOST_SHOWN] or "no job can be read from it")
+            (letter.model, letter.name, letter.reason[:_MOST_SHOWN])
             for name in ([model] if model else letters.models())
             for letter in letters.of(name)
         ]
-    print_table(("model", "job", "why"), rows)
+    print_table(("model", "name", "why"), rows)
 
 
 @dead.command()
-def show(job_id: JobId) -> None:
+def show(name: Name) -> None:
     """Print one as JSON: headers, body, reason."""
     from headrace.broker.dead import read
     from headrace.cli.output import print_json
 
     with _letters() as letters:
-        letter = _find(letters, job_id)
+        letter = _find(letters, name)
         print_json({"model": letter.model, "reason": letter.reason, "message": read(letter.payload)})
 
 
 @dead.command()
 def retry(
-    job_id: Annotated[str | None, typer.Argument(metavar="JOB_ID")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="As `list` shows it.")] = None,
     *,
     model: Annotated[str | None, typer.Option("--model", "-m", help="All of this model instead of one.")] = None,
 ) -> None:
     """Queue one again, or all of a model: its failure is deleted, its attempts begin anew."""
-    if (job_id is None) == (model is None):
-        raise ConfigError("name one: a JOB_ID, or --model for all of a model")
+    if (name is None) == (model is None):
+        raise ConfigError("name one, or --model for all of a model")
     with _letters() as letters:
-        wanted = [_find(letters, job_id)] if job_id else [each for each in letters.of(str(model)) if each.job_id]
+        wanted = [_find(letters, name)] if name else [each for each in letters.of(str(model)) if each.job_id]
         queued = sum(letters.retry(letter) for letter in wanted)
     typer.echo(f"{queued} queued again")
 
@@ -67,10 +67,10 @@ def purge(model: Annotated[str, typer.Option("--model", "-m", help="Model whose 
         typer.echo(f"{letters.purge(model)} deleted")
 
 
-def _find(letters: "DeadLetters", job_id: str) -> "DeadLetter":
-    letter = letters.find(job_id)
+def _find(letters: "DeadLetters", name: str) -> "DeadLetter":
+    letter = letters.find(name)
     if letter is None:
-        raise InvalidInput(f"there is no dead letter of job {job_id}: `headrace dead list` shows those there are")
+        raise InvalidInput(f"there is no dead letter {name}: `headrace dead list` shows those there are")
     return letter
 
 

@@ -5,16 +5,16 @@ import gc
 import logging
 import signal
 
-import redis
 from celery.apps.worker import Worker
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from headrace.broker.app import INFER, make_app
 from headrace.broker.claims import Claims
-from headrace.broker.connection import connect
+from headrace.broker.connection import Server, connect
 from headrace.broker.embedded import shared
 from headrace.broker.lease import leased
+from headrace.broker.reaper import Reaper
 from headrace.broker.registry import Registry
 from headrace.broker.transport import leased_transport, use_in_this_process
 from headrace.consumer.credit import Credit
@@ -39,7 +39,8 @@ def main() -> None:
     with shared(settings.redis_url, settings.state_dir, bundled=settings.broker == "bundled"):
         worker = _worker(arguments, settings, settings.redis_url)
         _collect_seldom()
-        with leased(worker.app.headrace_claims, settings.lease_seconds):
+        reaper = Reaper(connect(settings.redis_url, settings), lease_seconds=settings.lease_seconds)
+        with leased(worker.app.headrace_claims, reaper, settings.lease_seconds):
             worker.start()
     raise SystemExit(worker.exitcode)
 
@@ -55,8 +56,12 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     register_tasks(app, models)
     # A renewal that hangs must not use up the lease.
     timeout = min(settings.connect_timeout, settings.lease_seconds / 4)
-    client = _hasty(connect(url, settings, timeout=timeout))
-    claims = Claims(client, name=arguments.name, lease_seconds=settings.lease_seconds)
+    claims = Claims(
+        _hasty(connect(url, settings)),
+        renewer=_hasty(connect(url, settings, timeout=timeout)),
+        name=arguments.name,
+        lease_seconds=settings.lease_seconds,
+    )
     claims.begin()
     app.headrace_claims = claims
     app.headrace_settler = Settler(claims, expires=settings.result_expires)
@@ -78,7 +83,7 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     return worker
 
 
-def _hasty(client: redis.Redis) -> redis.Redis:
+def _hasty(client: Server) -> Server:
     """Have it tell at once when Redis is away: Celery's consumer knows what to do then."""
     client.set_retry(Retry(NoBackoff(), 0))
     return client

@@ -47,8 +47,6 @@ class Job:
     seconds: float = 0.0
     #: Revoked, terminated or settled: whatever still arrives is dropped.
     closed: bool = False
-    #: Another worker has it: nothing may be published for it.
-    taken: bool = False
 
     @property
     def tag(self) -> str:

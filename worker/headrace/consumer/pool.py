@@ -28,11 +28,13 @@ from headrace.settings import child_environment, get_settings
 
 logger = logging.getLogger(__name__)
 
-#: Messages that a worker claims at most. Lanes hold far fewer: it bounds countdowns and retries,
-#: which wait in the worker's memory until they are due.
-HELD_LIMIT = 4096
+#: Messages that a worker claims at most, countdowns apart (`consumer/strategy.py`), and bytes of them at
+#: which it claims no more. Lanes bound both for most models.
+HELD_LIMIT, HELD_BYTES = 4096, 256 * 1024 * 1024
 #: Seconds between two looks at time limits, back-offs and queue delays.
 _TICK = 0.05
+#: Seconds between two tries of what Redis refuses, and between two looks for what was revoked.
+_SECOND = 1.0
 
 
 class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
@@ -49,6 +51,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self._complete: list[Job] = []
         #: Whether the loop will settle them next.
         self._called = False
+        #: Monotonic seconds: of the next try to have a lease, and of the last look for what was revoked.
+        self._again_at = self._heard_at = 0.0
         self._hub: Any = None
         self._draining = False
         #: Name of the device, set by the worker before it starts.
@@ -92,6 +96,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if not self.claims.number_of(job.tag):
             # It waited for its time while the lease ran out: another worker has it.
             state.task_ready(request)
+            request.acknowledge()
             return None
         self._open.add(job)
         if isinstance(job, InvalidJob):
@@ -110,13 +115,15 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         return [job.tag for job in self._open] + self.settler.tags
 
     def abandon(self) -> None:
-        """Drop everything: the lease has run out, so other workers run it."""
-        for job in self._open:
-            job.closed = True
-            state.task_ready(job.request)
-        self.dispatcher.drop(self._open)
-        self._open.clear()
+        """Drop everything: it was claimed under a lease that has run out, so other workers run it."""
         self.settler.drop()
+        dropped = list(self._open)
+        for job in dropped:
+            job.closed = True
+            self._over(job)
+            # Under a new lease this acknowledges nothing, and kombu keeps the message until then.
+            job.request.acknowledge()
+        self.dispatcher.drop(dropped)
 
     def on_close(self) -> None:
         """Warm shutdown begins: what the engine has finishes, the rest goes back."""
@@ -164,7 +171,10 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """How many messages the consumer may claim from this queue now."""
         if self._draining or self.settler.busy:
             return 0
-        return max(0, min(self.dispatcher.lane(queue.removeprefix(INFER)).room, HELD_LIMIT - self.claims.count))
+        if self.claims.held_bytes >= HELD_BYTES:
+            return 0
+        held = self.claims.count - len(state.scheduled_requests)
+        return max(0, min(self.dispatcher.lane(queue.removeprefix(INFER)).room, HELD_LIMIT - held))
 
     @property
     def resident(self) -> list[str]:
@@ -189,17 +199,33 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def _tick(self) -> None:
         self.supervisor.tick()
         if self.claims.lost:
-            self.abandon()
             self._begin_anew()
+        self._hear_of_revoked()
         self.settler.tick()
         self._settle_complete()
 
     def _begin_anew(self) -> None:
+        if time.monotonic() < self._again_at:
+            return
         try:
             self.claims.begin()
         except redis.ResponseError as error:
             # Connection errors are the consumer's: it reconnects.
             logger.warning("no new lease can be had now: %s", error)
+            self._again_at = time.monotonic() + _SECOND
+        else:
+            self.abandon()
+
+    def _hear_of_revoked(self) -> None:
+        """Look once a second: the broadcast may not have come here."""
+        if time.monotonic() < self._heard_at + _SECOND:
+            return
+        self._heard_at = time.monotonic()
+        try:
+            state.revoked.update(self.claims.marks.newly_revoked([job.request.id for job in self._open]))
+        except redis.RedisError as error:
+            # If Redis is away the consumer will notice.
+            logger.debug("cannot look for what was revoked: %s", error)
 
     def on_outcomes(self, model: str, seconds: float, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         """Note outcomes; the jobs that they complete are settled next."""

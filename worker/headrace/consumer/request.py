@@ -43,6 +43,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
         sources = (self._request_dict, embed if isinstance(embed, dict) else {})
         return any(each.get(name) for each in sources for name in ("callbacks", "errbacks", "chain", "chord"))
 
+    def cancel(self, *_args: Any, **_options: Any) -> None:
+        """Change nothing: a cold shutdown calls it for what runs, and that goes back to its queue."""
+
     def announce_revoked(self, *, terminated: bool) -> None:
         """Store REVOKED, acknowledge, tell the events; unless it was announced."""
         expired = self.maybe_expire() or False

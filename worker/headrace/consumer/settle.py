@@ -3,15 +3,18 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
 
 from headrace.broker.claims import Claims
+from headrace.broker.connection import may_pass
 from headrace.broker.results import collecting
 from headrace.consumer.job import Job
 from headrace.consumer.request import JobRequest
-from headrace.consumer.trace import Settled, may_pass, traced
+from headrace.consumer.trace import Settled, traced
 
 logger = logging.getLogger(__name__)
 
@@ -21,28 +24,40 @@ _AGAIN_SECONDS = 1.0
 _MOST_BYTES = 8 * 1024 * 1024
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Unanswered:
+    """A message whose outcome was not made yet."""
+
+    tag: str
+    #: Whether that sends more than a result.
+    publishes: bool
+    answer: Callable[[], None]
+    #: Called instead if another worker has it.
+    over: Callable[[], None]
+
+
 class Settler:
     """Settles jobs; keeps what Redis does not take, and tries again."""
 
     def __init__(self, claims: Claims, *, expires: int | None) -> None:
         self._claims = claims
         self._expires = expires
+        self._unanswered: list[_Unanswered] = []
         self._uncommitted: list[Settled] = []
-        #: Jobs whose links or chord parts could not be published, with what to call when they are over.
-        self._untraced: list[tuple[Job, Callable[[Job], None]]] = []
         self._again_at = 0.0
+        self._working = False
         #: Whether a commit was sent and not answered: what is gone then may have been committed.
         self._uncertain = False
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be settled: no new work is begun meanwhile."""
-        return bool(self._uncommitted or self._untraced)
+        return bool(self._uncommitted or self._unanswered)
 
     @property
     def tags(self) -> list[str]:
         """Delivery tags of what is not committed."""
-        return [settled.tag for settled in self._uncommitted] + [job.tag for job, _ in self._untraced]
+        return [each.tag for each in self._uncommitted] + [each.tag for each in self._unanswered]
 
     def settle(self, jobs: Iterable[Job], over: Callable[[Job], None] = lambda _: None) -> None:
         """Store the outcomes of jobs, acknowledge them, tell Celery's events.
@@ -55,9 +70,10 @@ class Settler:
         """
         for job in jobs:
             job.closed = True
-            self._untraced.append((job, over))
-        if time.monotonic() >= self._again_at:
-            self._settle_all()
+            self._take(
+                job.tag, partial(self._answer, job, over), partial(_let_go, job, over), publishes=_publishes(job)
+            )
+        self._work()
 
     def revoke(self, request: JobRequest, *, reason: str, told: Mapping[str, Any], tell: Callable[[], None]) -> None:
         """Store that a request was revoked, and acknowledge it.
@@ -68,75 +84,98 @@ class Settler:
             told: Fields of the event.
             tell: Called once it is committed.
         """
-        with collecting() as writes:
-            request.task.backend.mark_as_revoked(
-                request.id,
-                reason,
-                request=request._context,  # noqa: SLF001 - as Celery's own code passes it
-                store_result=request.store_errors,
-            )
 
         def finish() -> None:
             request.acknowledge()
             request.send_event("task-revoked", **told)
             tell()
 
-        self._add(Settled(tag=request.tag, writes=writes, tell=finish, lost=request.lost_id))
+        def answer() -> None:
+            with collecting() as writes:
+                request.task.backend.mark_as_revoked(
+                    request.id,
+                    reason,
+                    request=request._context,  # noqa: SLF001 - as Celery's own code passes it
+                    store_result=request.store_errors,
+                )
+            settled = Settled(
+                tag=request.tag, writes=writes, tell=finish, gone=request.acknowledge, lost=request.lost_id
+            )
+            self._uncommitted.append(settled)
 
-    def _add(self, settled: Settled) -> None:
-        self._uncommitted.append(settled)
-        if time.monotonic() >= self._again_at:
-            self._commit()
+        self._take(request.tag, answer, request.acknowledge, publishes=request.publishes())
+        self._work()
 
     def tick(self) -> None:
         """Try again what Redis did not take."""
-        if self.busy and time.monotonic() >= self._again_at:
-            self._settle_all()
+        self._work()
 
     def drop(self) -> None:
         """Forget everything: the lease has run out, other workers have it."""
         self._uncommitted.clear()
-        self._untraced.clear()
+        self._unanswered.clear()
         self._uncertain = False
 
-    # -- tracing
+    def _take(self, tag: str, answer: Callable[[], None], over: Callable[[], None], *, publishes: bool) -> None:
+        self._unanswered.append(_Unanswered(tag=tag, publishes=publishes, answer=answer, over=over))
 
-    def _settle_all(self) -> None:
-        untraced, self._untraced = self._untraced, []
+    def _work(self) -> None:
+        """Settle what there is; also what comes while that is done, since answering a job may revoke it."""
+        if self._working:
+            return
+        self._working = True
         try:
-            self._drop_taken([job for job, _ in untraced if _publishes(job)])
+            while self._unanswered and not self._postponed:
+                self._answer_all()
+            if not self._postponed:
+                self._commit()
+        finally:
+            self._working = False
+
+    @property
+    def _postponed(self) -> bool:
+        return time.monotonic() < self._again_at
+
+    # -- answering
+
+    def _answer_all(self) -> None:
+        unanswered, self._unanswered = self._unanswered, []
+        try:
+            taken = self._taken([each.tag for each in unanswered if each.publishes])
         except redis.RedisError as error:
-            self._untraced = untraced
+            self._unanswered += unanswered
             self._again(error)
             return
-        for job, over in untraced:
-            self._answer(job, over)
-        self._commit()
-
-    def _drop_taken(self, jobs: Sequence[Job]) -> None:
-        """Look before something is published: a worker that was taken for dead must publish nothing."""
-        for job, held in zip(jobs, self._claims.held([job.tag for job in jobs]), strict=True):
-            job.taken = not held
-
-    def _answer(self, job: Job, over: Callable[[Job], None]) -> None:
-        if job.taken or job.request.is_revoked:
-            over(job)
-            return
-        try:
-            if job.is_revoked():
-                job.request.announce_revoked(terminated=job.started)
-                over(job)
+        for each in unanswered:
+            if each.tag in taken:
+                each.over()
             else:
-                self._uncommitted.append(traced(job, over))
+                self._answer_one(each)
+
+    def _taken(self, tags: Sequence[str]) -> set[str]:
+        """Look before something is published: a worker that was taken for dead must publish nothing."""
+        return {tag for tag, held in zip(tags, self._claims.held(tags), strict=True) if not held}
+
+    def _answer_one(self, unanswered: _Unanswered) -> None:
+        try:
+            unanswered.answer()
         except Exception as error:
             if may_pass(error):
-                self._untraced.append((job, over))
+                self._unanswered.append(unanswered)
                 self._again(error)
                 return
             # Nobody can ask for it, under an id that is no key.
-            logger.exception("job %r is dropped: its outcome cannot be stored", job.request.id)
-            self._uncommitted.append(Settled(tag=job.tag, writes=[], tell=job.request.acknowledge))
+            logger.exception("a job is dropped: its outcome cannot be stored")
+            self._uncommitted.append(Settled(tag=unanswered.tag, writes=[], tell=unanswered.over))
+
+    def _answer(self, job: Job, over: Callable[[Job], None]) -> None:
+        if job.request.is_revoked:
             over(job)
+        elif job.is_revoked():
+            job.request.announce_revoked(terminated=job.started)
+            over(job)
+        else:
+            self._uncommitted.append(traced(job, over))
 
     # -- committing
 
@@ -168,6 +207,8 @@ class Settler:
                 settled.tell()
             except Exception:
                 logger.exception("a job that is settled could not be told of")
+        elif answer == "gone":
+            settled.gone()
         if answer in {"done", "gone"}:
             settled.over()
 
@@ -184,6 +225,11 @@ def _group(settled: Sequence[Settled]) -> Sequence[Settled]:
         if count and size > _MOST_BYTES:
             return settled[:count]
     return list(settled)
+
+
+def _let_go(job: Job, over: Callable[[Job], None]) -> None:
+    over(job)
+    job.request.acknowledge()
 
 
 def _publishes(job: Job) -> bool:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import redis
 from celery.app.task import Context
-from celery.states import FAILURE, SUCCESS
-from kombu.exceptions import OperationalError
+from celery.exceptions import Reject
+from celery.states import SUCCESS
 
+from headrace.broker.connection import may_pass
 from headrace.broker.results import Write, collecting
 from headrace.consumer.job import Job
 from headrace.errors import HeadraceError, InferenceFailed, describe
@@ -38,6 +38,8 @@ class Settled:
     tell: Callable[[], None]
     #: Called when its claim is gone, one way or the other.
     over: Callable[[], None] = lambda: None
+    #: Called if another worker has it: lets kombu forget the message.
+    gone: Callable[[], None] = lambda: None
     #: The job's id, if workers have died while it ran.
     lost: str = ""
 
@@ -45,12 +47,6 @@ class Settled:
     def size(self) -> int:
         """Bytes of its results."""
         return sum(len(write.value) for write in self.writes)
-
-
-def may_pass(error: object) -> bool:
-    """Whether what was met while links and chord parts were published goes away by itself."""
-    passing = (redis.RedisError, OSError, OperationalError)
-    return isinstance(error, passing) and not isinstance(error, redis.DataError | HeadraceError)
 
 
 def traced(job: Job, over: Callable[[Job], None]) -> Settled:
@@ -64,25 +60,22 @@ def traced(job: Job, over: Callable[[Job], None]) -> Settled:
         RedisError: Or what `may_pass` knows: something could not be published now.
     """
     backend, request = job.request.task.backend, job.request
-    settled = partial(Settled, tag=job.tag, over=partial(over, job), lost=request.lost_id)
+    settled = partial(Settled, tag=job.tag, over=partial(over, job), gone=request.acknowledge, lost=request.lost_id)
     with collecting() as writes:
         try:
             with _current(job):
                 failed, returned, _ = job.trace(*job.trace_args)
+            if failed:
+                _raise_what_was_not_the_jobs(returned)
         except Exception as error:
             if may_pass(error):
                 raise
             logger.exception("job %s could not be settled", request.id)
-            told = f"the outcome cannot be stored ({describe(error)}): mind the job's headers"
+            told = f"the outcome cannot be stored or sent on ({describe(error)}): mind the job's headers and links"
             writes.clear()
-            fail(backend, request.id, job.trace_args[2], InferenceFailed(told))
+            _, _, headers, (_, _, embed), *_ = job.trace_args
+            fail(backend, request.id, headers, InferenceFailed(told), embed)
             return settled(writes=writes, tell=request.acknowledge)
-    if failed:
-        # billiard wraps it to carry the traceback.
-        cause = getattr(returned.exception, "exc", returned.exception)
-        if may_pass(cause):
-            # Not the job's failure, though the tracer made it one.
-            raise cause
     # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
     return settled(writes=_last(writes), tell=partial(request.on_success, (failed, returned, job.seconds)))
 
@@ -96,9 +89,31 @@ def _last(writes: Sequence[Write]) -> Sequence[Write]:
     return list(last.values())
 
 
-def fail(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError) -> None:
-    """Store a FAILURE past the tracer, for a message that Celery can make nothing of."""
-    backend.store_result(job_id, error, FAILURE, request=Context(headers, children=[]))
+def _raise_what_was_not_the_jobs(returned: Any) -> None:
+    """Raise what kept Celery from publishing: its tracer makes a failure of the job's own of it."""
+    # billiard wraps it to carry the traceback.
+    cause = getattr(returned.exception, "exc", returned.exception)
+    if isinstance(cause, Reject):
+        # A retry that could not be sent.
+        raise cause.reason
+    if may_pass(cause):
+        raise cause
+
+
+def fail(backend: Any, job_id: str, headers: Mapping[str, Any], error: HeadraceError, embed: Any = None) -> None:
+    """Store a FAILURE past the tracer, for a message that Celery can make nothing of.
+
+    Args:
+        backend: Stores it.
+        job_id: The job's.
+        headers: Of its message.
+        error: What to tell.
+        embed: The third part of its body: a chain, a chord and errbacks hear of the failure too.
+    """
+    links = embed if isinstance(embed, dict) else {}
+    none = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    request = Context({**headers, **none, **links}, children=[], delivery_info={})
+    backend.mark_as_failure(job_id, error, request=request)
 
 
 def current_job() -> Job:
