@@ -11,7 +11,9 @@ def test_only_what_the_pool_holds_stays_claimed(desk: Desk) -> None:
     kept, dropped = desk.send("kept"), desk.send("dropped")
     message = desk.message()
     desk.message()
-    consumer: Any = SimpleNamespace(app=desk.app, pool=SimpleNamespace(claimed_tags=lambda: [message.delivery_tag]))
+    consumer: Any = SimpleNamespace(
+        app=desk.app, pool=SimpleNamespace(open=SimpleNamespace(tags=[message.delivery_tag]))
+    )
     Credit(consumer).start(consumer)
     assert desk.unacked == 1
     assert desk.message().headers["id"] == dropped != kept

@@ -141,7 +141,7 @@ class TestManyJobs:
         busy.answer()
         busy.requests.clear()
         gc.collect()
-        assert (dict(busy.pool.dispatcher._jobs), busy.pool._open) == ({}, set())
+        assert (dict(busy.pool.dispatcher._jobs), busy.pool.open._jobs) == ({}, set())
         assert (busy.pool.dispatcher.lane("m").waiting, busy.pool.dispatcher.lane("m").handed) == (0, 0)
 
 

@@ -57,7 +57,7 @@ class TestRevoke:
     def test_a_revoke_of_which_no_broadcast_came_is_found_within_a_second(self, busy: PoolWorker) -> None:
         request = busy.take("a")
         revoke(busy.desk.redis, [request.id], keep=60)
-        busy.pool._heard_at = 0.0
+        busy.pool._look_at = 0.0
         busy.pool._tick()
         busy.answer()
         assert busy.status(request) == "REVOKED"
@@ -80,7 +80,7 @@ class TestLostConnection:
         busy.claim()
         busy.pool.flush()
         assert busy.pool.dispatcher.lane("m").waiting == 0
-        assert busy.desk.claims.keep_only(busy.pool.claimed_tags()) == 1
+        assert busy.desk.claims.keep_only(busy.pool.open.tags) == 1
         assert busy.desk.message().headers["id"] == job_id
         busy.answer()
         assert "a" not in busy.engine.inputs
@@ -88,7 +88,7 @@ class TestLostConnection:
     def test_what_the_engine_has_stays_claimed_and_is_settled_once(self, worker: PoolWorker) -> None:
         running = worker.take("a")
         worker.pool.flush()
-        assert worker.desk.claims.keep_only(worker.pool.claimed_tags()) == 0
+        assert worker.desk.claims.keep_only(worker.pool.open.tags) == 0
         assert worker.desk.unacked == 1
         worker.answer()
         assert worker.status(running) == "SUCCESS"
@@ -118,6 +118,7 @@ class TestLostLease:
         running, waiting = busy.requests[0], busy.take("a")
         busy.desk.redis.delete(f"headrace:lease:{busy.desk.claims.incarnation}")
         assert not busy.desk.claims.renew()
+        busy.pool._look_at = 0.0
         busy.pool._tick()
         assert set(busy.engine.cancelled) == set(busy.pool.dispatcher._jobs)
         assert busy.pool.dispatcher.lane("m").waiting == 0

@@ -8,7 +8,6 @@ import itertools
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import redis
@@ -19,6 +18,7 @@ from headrace.broker.connection import Server
 from headrace.broker.marks import ATTEMPTS, Marks
 from headrace.broker.results import Committer, Settlement, Write
 from headrace.broker.revocations import REVOKED
+from headrace.broker.scripts import script
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +45,17 @@ class Claims:
         self._renewer = renewer or client
         self._name = name
         self._base = client.key("headrace:")
-        self._lease_seconds = lease_seconds
-        self._claim = client.register_script(_source("claim"))
-        self._give_back = client.register_script(_source("give_back"))
-        self._begin = client.register_script(_source("begin"))
-        self._bury = client.register_script(_source("bury"))
-        self._delay = client.register_script(_source("delay"))
+        self._lease_ms = round(lease_seconds * 1000)
+        self._claim = script(client, "claim")
+        self._give_back = script(client, "give_back")
+        self._begin = script(client, "begin")
+        self._bury = script(client, "bury")
+        self._delay = script(client, "delay")
         self._committer = Committer(client)
         self._numbers = itertools.count(1)
         #: Bytes of each message that is claimed.
         self._held: dict[int, int] = {}
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._released: set[int] = set()
         #: Whether a claim was sent and not answered.
         self._uncertain = False
@@ -63,8 +63,9 @@ class Claims:
         self.marks = Marks(client)
         #: Whether the last claim took less than there was, for its bytes.
         self.cut = False
-        #: Counts the claims that Redis has answered.
+        #: Counts the claims that Redis has answered, and names the queues for which there was room at last.
         self.answered = 0
+        self.wanting: Sequence[str] = ()
         #: Whether the lease was found to have run out; `begin` starts afresh.
         self.lost = False
         #: Name under which messages are claimed; a new one after each lost lease.
@@ -74,11 +75,6 @@ class Claims:
     def count(self) -> int:
         """Messages that are claimed and not acknowledged."""
         return len(self._held) - len(self._released)
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the messages that are claimed and not settled."""
-        return self._held_bytes
 
     def begin(self) -> None:
         """Take a new incarnation, with a lease of its own."""
@@ -126,6 +122,7 @@ class Claims:
                 keys=keys, args=[self.incarnation, self._name, first, _BYTES_AT_ONCE, *wanted.values()]
             )
         except redis.ResponseError as error:
+            self.answered += 1
             if str(error).startswith("LEASE_LOST"):
                 self.lost = True
                 self._uncertain = False
@@ -141,7 +138,7 @@ class Claims:
             Claim(self.incarnation, first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)
         ]
         self._held.update((claim.number, len(claim.payload)) for claim in claims)
-        self._held_bytes += sum(len(claim.payload) for claim in claims)
+        self.held_bytes += sum(len(claim.payload) for claim in claims)
         return claims
 
     def _return_unheard(self) -> None:
@@ -246,16 +243,8 @@ class Claims:
 
     def _drop(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            self._held_bytes -= self._held.pop(number, 0)
+            self.held_bytes -= self._held.pop(number, 0)
             self._released.discard(number)
-
-    @property
-    def _lease_ms(self) -> int:
-        return round(self._lease_seconds * 1000)
 
     def _key(self, kind: str) -> str:
         return f"{self._base}{kind}:{self.incarnation}"
-
-
-def _source(name: str) -> str:
-    return files("headrace.broker").joinpath("scripts", f"{name}.lua").read_text()

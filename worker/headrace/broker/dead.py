@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ import orjson
 from headrace.broker.app import DEAD, INFER, WHY_DEAD
 from headrace.broker.connection import Server
 from headrace.broker.results import result_key
+from headrace.broker.scripts import script
 
 _PAGE = 100
 #: Characters of the digest by which a message without an id is named.
@@ -45,7 +45,7 @@ class DeadLetters:
 
     def __init__(self, client: Server) -> None:
         self._client = client
-        self._revive = client.register_script(files("headrace.broker").joinpath("scripts", "revive.lua").read_text())
+        self._revive = script(client, "revive")
 
     def models(self) -> list[str]:
         """Models that have any."""

@@ -1,9 +1,8 @@
 """Reaper: returns to their queues the jobs of workers that are gone, and those whose time has come."""
 
-from importlib.resources import files
-
 from headrace.broker.connection import Server
 from headrace.broker.marks import ATTEMPTS
+from headrace.broker.scripts import script
 
 #: Seconds that the attempts which jobs have lost are remembered after the last of them.
 _KEEP_SECONDS = 7 * 86_400
@@ -15,12 +14,11 @@ class Reaper:
     """What any worker does for all of them, once a second."""
 
     def __init__(self, client: Server, *, lease_seconds: float) -> None:
-        scripts = files("headrace.broker").joinpath("scripts")
         self._client = client
         self._base = client.key("headrace:")
         self._lease_seconds = lease_seconds
-        self._reap = client.register_script(scripts.joinpath("reap.lua").read_text())
-        self._wake = client.register_script(scripts.joinpath("wake.lua").read_text())
+        self._reap = script(client, "reap")
+        self._wake = script(client, "wake")
 
     def reap(self) -> int:
         """Return some jobs of workers whose lease has run out; return how many."""

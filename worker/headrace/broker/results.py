@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import redis
@@ -14,6 +13,7 @@ from celery.exceptions import BackendStoreError
 from headrace.broker import codec
 from headrace.broker.connection import Server, may_pass
 from headrace.broker.revocations import revoke
+from headrace.broker.scripts import script
 from headrace.errors import JobRevoked, error_from_name
 
 #: Message header by which our client asks for msgpack; its value is the codec's name.
@@ -98,7 +98,7 @@ class Committer:
     """Stores results of jobs and drops their claims, in one call."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._script = client.register_script(files("headrace.broker").joinpath("scripts", "commit.lua").read_text())
+        self._script = script(client, "commit")
 
     def commit(
         self, settlements: Sequence[Settlement], *, expires: int | None, keys: Sequence[str] = ("", "", "")

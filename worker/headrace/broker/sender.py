@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
 import redis
@@ -15,6 +14,7 @@ from headrace.broker.app import INFER
 from headrace.broker.connection import Server, redact
 from headrace.broker.envelope import envelope
 from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER
+from headrace.broker.scripts import script
 from headrace.errors import BrokerUnavailable, InvalidInput, QueueFull
 
 Priority = Literal["high", "normal", "low"]
@@ -49,9 +49,8 @@ class Sender:
         max_queue_size: int | None = None,
         idempotency_window: int = 86_400,
     ) -> None:
-        script = files("headrace.broker").joinpath("scripts", "enqueue.lua").read_text()
         self._client = client
-        self._enqueue = client.register_script(script)
+        self._enqueue = script(client, "enqueue")
         self._url = url
         self._channel = channel
         self._max_queue_size = max_queue_size

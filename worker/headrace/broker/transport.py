@@ -7,7 +7,6 @@ at a list without popping, and takes many messages with one script (`broker/clai
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Empty
@@ -18,13 +17,10 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 from kombu.transport.virtual import QoS
 
-from headrace.broker.app import INFER
-from headrace.broker.claim import Claim, LeaseLost
+from headrace.broker.claim import LeaseLost
 from headrace.broker.claims import LEFT, Claims
-from headrace.broker.incoming import Message, job_id_of, mark, read
-from headrace.broker.marks import Known
+from headrace.broker.incoming import Incoming, Message
 from headrace.broker.sender import SUFFIXES
-from headrace.errors import describe
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +73,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         super().__init__(*args, **kwargs)
         #: Queues that may hold something; the others are waited for.
         self._hopeful: set[str] = set()
-        #: Claims that no consumer has got yet, and the queues that they are for.
-        self._undelivered: deque[tuple[str, Claim]] = deque()
+        self._incoming = Incoming()
         self._swept_at = 0.0
         self._peeks: dict[str, Any] = {}
 
@@ -100,6 +95,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             self._deliver_all()
         queues = self._queue_cycle.consume(len(self.active_queues))
         room = {queue: count for queue in queues if (count := self.room(queue)) > 0}
+        self.claims.wanting = tuple(room)
         if hopeful := {queue: count for queue, count in room.items() if queue in self._hopeful}:
             self._claim(hopeful)
         for queue in room.keys() - self._hopeful:
@@ -122,58 +118,23 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
                 self._hopeful.discard(queue)
             else:
                 self._queue_cycle.rotate(queue)
-            self._undelivered.extend((queue, claim) for claim in taken)
+            self._incoming.add(queue, taken)
         self._deliver_all()
 
     def _deliver_all(self) -> None:
-        messages = [(queue, claim, read(claim)) for queue, claim in self._undelivered]
-        known = self.claims.marks.of([job_id_of(message) for _, _, message in messages if not isinstance(message, str)])
-        self._undelivered.clear()
-        for queue, claim, message in messages:
-            try:
-                self._deliver(queue, claim, message, known)
-            except redis.ResponseError as error:
-                logger.warning("a message of %s cannot be taken now (%s): it is tried again", queue, error)
-                self._undelivered.append((queue, claim))
+        # kombu's own way to a consumer, as its channels take it.
+        self._incoming.deliver(self.claims, self.connection._deliver)  # noqa: SLF001
         self.delivered()
-
-    def _deliver(self, queue: str, claim: Claim, message: Message | str, known: Known) -> None:
-        if not self.claims.number_of(claim.tag):
-            # The lease has run out meanwhile: another worker has it.
-            return
-        if isinstance(message, str):
-            self._put_aside(queue, claim, message)
-            return
-        mark(message, known)
-        job_id = job_id_of(message)
-        try:
-            self.connection._deliver(message, queue)  # noqa: SLF001 - as kombu's own channels do
-        except redis.DataError as error:
-            # Something in it that Redis has no words for: its sender's doing, not the connection's.
-            self._put_aside(queue, claim, describe(error), job_id)
-        except (redis.RedisError, OSError):
-            raise
-        except Exception as error:
-            # Hazard: what left here would end the worker, and every other one after it.
-            logger.debug("what lay in %s is no job", claim.queue, exc_info=True)
-            self._put_aside(queue, claim, describe(error), job_id)
-
-    def _put_aside(self, queue: str, claim: Claim, why: str, job_id: str = "") -> None:
-        model = queue.removeprefix(INFER)
-        logger.error("a message of %s is put aside, see `headrace dead list`: %s", model, why)
-        self.claims.bury(claim, model=model, why=why, job_id=job_id)
 
     def _get(self, queue: str, timeout: float | None = None) -> Message:
         """Claim one message, for `basic_get`."""
         claims = self.claims.claim({name: LEFT if position else 1 for position, name in enumerate(_lists(queue))})
-        if not claims:
+        got: list[Message] = []
+        self._incoming.add(queue, claims)
+        self._incoming.deliver(self.claims, lambda message, _: got.append(message))
+        if not got:
             raise Empty
-        message = read(claims[0])
-        if isinstance(message, str):
-            self._put_aside(queue, claims[0], message)
-            raise Empty
-        mark(message, self.claims.marks.of([job_id_of(message)]))
-        return message
+        return got[0]
 
     def _peek(self, poller: "LeasedPoller", queue: str, name: str) -> None:
         """Wait for a list without popping: moving its last message to where it is changes nothing."""
@@ -209,6 +170,8 @@ class LeasedPoller(stock.MultiChannelPoller):  # type: ignore[misc]  # kombu has
 
     def on_poll_start(self) -> None:
         """Claim, and wait for what is empty."""
+        for channel in list(self._channels):
+            channel.claims.wanting = ()
         for channel in list(self._channels):
             if channel.active_queues:
                 channel.consume_claims(self)

@@ -1,12 +1,12 @@
 """Jobs that no worker has claimed: taken back, or brought to the head of their queue."""
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from typing import Any
 
 import orjson
 
 from headrace.broker.connection import Server
+from headrace.broker.scripts import script
 
 _PAGE = 64
 #: Messages that are looked at: a queue of others' jobs may be of any length.
@@ -16,7 +16,7 @@ _MOST_MESSAGES = 4096
 def withdraw(client: Server, queue: str, job_ids: Sequence[str]) -> list[str]:
     """Remove waiting jobs from a queue, and return the ids of those that were removed.
 
-    A job that is not among the first few thousand of its queue is left there.
+    A job that is not among the few thousand that came last is left there.
     """
     removed = []
     for job_id, message in list(_find(client, queue, job_ids)):
@@ -29,11 +29,11 @@ def withdraw(client: Server, queue: str, job_ids: Sequence[str]) -> list[str]:
 def promote(client: Server, queue: str, job_ids: Sequence[str]) -> None:
     """Make waiting jobs the next ones: those that were revoked are answered soon then.
 
-    A job that is not among the first few thousand of its queue is left there.
+    A job that is not among the few thousand that came last is left there.
     """
-    script = client.register_script(files("headrace.broker").joinpath("scripts", "promote.lua").read_text())
+    promote_one = script(client, "promote")
     for _, message in list(_find(client, queue, job_ids)):
-        script(keys=[client.key(queue)], args=[message])
+        promote_one(keys=[client.key(queue)], args=[message])
 
 
 def _find(client: Server, queue: str, job_ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -17,6 +17,7 @@ from headrace.broker.lease import leased
 from headrace.broker.reaper import Reaper
 from headrace.broker.registry import Registry
 from headrace.broker.transport import leased_transport, use_in_this_process
+from headrace.broker.watchdog import Watchdog
 from headrace.consumer.credit import Credit
 from headrace.consumer.pool import BatchPool
 from headrace.consumer.settle import Settler
@@ -40,7 +41,9 @@ def main() -> None:
         worker = _worker(arguments, settings, settings.redis_url)
         _collect_seldom()
         reaper = Reaper(connect(settings.redis_url, settings), lease_seconds=settings.lease_seconds)
-        with leased(worker.app.headrace_claims, reaper, settings.lease_seconds):
+        claims = worker.app.headrace_claims
+        watchdog = Watchdog(connect(settings.redis_url, settings), claims)
+        with leased(claims, reaper, settings.lease_seconds), watchdog:
             worker.start()
     raise SystemExit(worker.exitcode)
 

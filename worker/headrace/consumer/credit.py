@@ -18,7 +18,7 @@ class Credit(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no ty
     def start(self, consumer: Any) -> None:
         """Compare the claims with what the engine has: Celery has dropped everything else."""
         try:
-            consumer.app.headrace_claims.keep_only(consumer.pool.claimed_tags())
+            consumer.app.headrace_claims.keep_only(consumer.pool.open.tags)
         except redis.ResponseError as error:
             logger.warning("claims cannot be given back now, so a new lease is begun: %s", error)
             consumer.app.headrace_claims.lost = True

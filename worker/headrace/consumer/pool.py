@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import redis
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state
 
@@ -17,6 +16,7 @@ from headrace.broker.app import INFER
 from headrace.broker.claims import Claims
 from headrace.consumer.dispatch import Dispatcher
 from headrace.consumer.job import Job
+from headrace.consumer.open_jobs import OpenJobs
 from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.request import JobRequest
 from headrace.consumer.settle import Settler
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 HELD_LIMIT, HELD_BYTES = 4096, 256 * 1024 * 1024
 #: Seconds between two looks at time limits, back-offs and queue delays.
 _TICK = 0.05
-#: Seconds between two tries of what Redis refuses, and between two looks for what was revoked.
-_SECOND = 1.0
+#: Seconds between two looks for a lost lease, for which a full Redis may give no other, and for revokes.
+_LOOK_SECONDS = 0.25
 
 
 class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
@@ -45,14 +45,12 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         settings = get_settings()
-        #: Jobs that are not settled.
-        self._open: set[Job] = set()
         #: Those that have all their outcomes.
         self._complete: list[Job] = []
         #: Whether the loop will settle them next.
         self._called = False
-        #: Monotonic seconds: of the next try to have a lease, and of the last look for what was revoked.
-        self._again_at = self._heard_at = 0.0
+        #: Monotonic seconds of the next look whether the lease is lost, or anything was revoked.
+        self._look_at = 0.0
         self._hub: Any = None
         self._draining = False
         #: Name of the device, set by the worker before it starts.
@@ -66,6 +64,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             unwanted=self._unwanted,
             max_queue_delay=settings.max_queue_delay_ms / 1000,
         )
+
+        self.open = OpenJobs(self.claims, self.dispatcher, self.settler)
 
     def make_engine(self) -> EngineProcess:
         """An engine that is to be started."""
@@ -98,7 +98,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             state.task_ready(request)
             request.acknowledge()
             return None
-        self._open.add(job)
+        self.open.add(job)
         if isinstance(job, InvalidJob):
             self._settle(job)
             return job
@@ -106,28 +106,13 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         return job
 
     def flush(self) -> None:
-        """Drop what has not started: the connection is gone, and Celery has forgotten it."""
-        self.dispatcher.drop_waiting()
-        self._open = {job for job in self._open if job.started}
-
-    def claimed_tags(self) -> list[str]:
-        """Delivery tags of the messages that are not settled."""
-        return [job.tag for job in self._open] + self.settler.tags
-
-    def abandon(self) -> None:
-        """Drop everything: it was claimed under a lease that has run out, so other workers run it."""
-        self.settler.drop()
-        dropped = list(self._open)
-        for job in dropped:
-            job.closed = True
-            self._over(job)
-            # Under a new lease this acknowledges nothing, and kombu keeps the message until then.
-            job.request.acknowledge()
-        self.dispatcher.drop(dropped)
+        """Drop what has not started."""
+        self.open.keep_started()
 
     def on_close(self) -> None:
         """Warm shutdown begins: what the engine has finishes, the rest goes back."""
         self._draining = True
+        self.claims.wanting = ()
 
     def on_stop(self) -> None:
         """Finish what the engine has."""
@@ -136,7 +121,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def drop_revoked(self) -> None:
         """Answer what was revoked while it waited."""
-        self.dispatcher.drop([job for job in list(self._open) if not job.started and self._unwanted(job)])
+        self.open.drop_unwanted(self._unwanted)
 
     @property
     def unsettled(self) -> bool:
@@ -198,34 +183,13 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def _tick(self) -> None:
         self.supervisor.tick()
-        if self.claims.lost:
-            self._begin_anew()
-        self._hear_of_revoked()
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            self.open.hear_of_revoked()
+            if self.claims.lost:
+                self.open.begin_anew()
         self.settler.tick()
         self._settle_complete()
-
-    def _begin_anew(self) -> None:
-        if time.monotonic() < self._again_at:
-            return
-        try:
-            self.claims.begin()
-        except redis.ResponseError as error:
-            # Connection errors are the consumer's: it reconnects.
-            logger.warning("no new lease can be had now: %s", error)
-            self._again_at = time.monotonic() + _SECOND
-        else:
-            self.abandon()
-
-    def _hear_of_revoked(self) -> None:
-        """Look once a second: the broadcast may not have come here."""
-        if time.monotonic() < self._heard_at + _SECOND:
-            return
-        self._heard_at = time.monotonic()
-        try:
-            state.revoked.update(self.claims.marks.newly_revoked([job.request.id for job in self._open]))
-        except redis.RedisError as error:
-            # If Redis is away the consumer will notice.
-            logger.debug("cannot look for what was revoked: %s", error)
 
     def on_outcomes(self, model: str, seconds: float, outcomes: Sequence[tuple[int, Outcome]]) -> None:
         """Note outcomes; the jobs that they complete are settled next."""
@@ -243,11 +207,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self.feed()
 
     def _settle(self, *jobs: Job) -> None:
-        self.settler.settle(jobs, self._over)
-
-    def _over(self, job: Job) -> None:
-        self._open.discard(job)
-        state.task_ready(job.request)
+        self.settler.settle(jobs, self.open.over)
 
     def on_connected(self, engine: EngineProcess) -> None:
         """Watch a new engine's socket."""

@@ -16,16 +16,13 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.strategy import default
 
+from headrace.broker.incoming import NoJob
 from headrace.broker.results import LOST_HEADER, REVOKED_HEADER
 from headrace.consumer.trace import fail
 from headrace.errors import AttemptsExhausted, InvalidInput, describe
 
 #: Jobs with a countdown that wait in the worker, and bytes of all that it has claimed at which no more do.
 COUNTDOWNS, COUNTDOWN_BYTES = 1000, 64 * 1024 * 1024
-
-
-class NoJob(Exception):
-    """A message that is no job."""
 
 
 def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
