@@ -18,7 +18,8 @@ from kombu.exceptions import OperationalError
 from headrace.client import Client
 from headrace.errors import BrokerUnavailable
 from headrace.settings import Settings
-from tests.faults.chaos import Chaos, Ledger, settle_down
+from tests.faults.chaos import Chaos, settle_down
+from tests.faults.ledger import Ledger
 from tests.faults.world import Server, headrace_workers, plain_workers
 from tests.utils.servers import connection
 
@@ -27,6 +28,8 @@ _JOB_SECONDS = 0.001, 0.05
 #: Seconds that the last jobs may take once everything is left alone.
 _SETTLE_SECONDS = 180.0
 _LEASE = 2.0
+#: A run of so many seconds must have killed often enough to prove something.
+_LONG_SECONDS = 120.0
 
 Send = Callable[[dict[str, Any], str], str]
 
@@ -43,9 +46,37 @@ def main() -> None:
             workers=arguments.workers,
             seed=arguments.seed,
             plain=arguments.plain,
+            appendfsync=arguments.appendfsync,
         )
     print(json.dumps(account(ledger), indent=2))
-    sys.exit(not arguments.plain and bool(ledger.unanswered or ledger.changed))
+    wrong = faults(ledger, jobs=arguments.jobs)
+    if arguments.seconds >= _LONG_SECONDS:
+        wrong += too_gentle(ledger)
+    for each in wrong:
+        print(each, file=sys.stderr)
+    sys.exit(not arguments.plain and bool(wrong))
+
+
+def faults(ledger: Ledger, *, jobs: int) -> list[str]:
+    """What must not be."""
+    found = {
+        "jobs were not submitted": jobs - len(ledger.submitted),
+        "jobs have no outcome": len(ledger.unanswered),
+        "jobs had another outcome later": len(ledger.changed),
+        "jobs were settled more than once": len(ledger.settled_twice),
+        "jobs, more than one in a thousand, did not succeed": max(0, round(0.999 * jobs) - ledger.succeeded),
+    }
+    return [f"{count} {what}" for what, count in found.items() if count]
+
+
+def too_gentle(ledger: Ledger) -> list[str]:
+    """What a long run must have done."""
+    wanted = {
+        "kills of busy workers and engines": (ledger.kills, 40),
+        "zombies": (ledger.acts["worker stopped past its lease"], 1),
+        "kills of the server": (ledger.acts["server killed"], 3),
+    }
+    return [f"only {count} {what}, not {least}" for what, (count, least) in wanted.items() if count < least]
 
 
 def account(ledger: Ledger) -> dict[str, Any]:
@@ -55,16 +86,27 @@ def account(ledger: Ledger) -> dict[str, Any]:
         "succeeded": ledger.succeeded,
         "unanswered": len(ledger.unanswered),
         "outcome changed": len(ledger.changed),
+        "settled more than once": len(ledger.settled_twice),
+        "settlements": sum(ledger.settlements.values()),
         "begun more than once": ledger.repeated,
         "executions": sum(ledger.executions.values()),
         "acts": dict(ledger.acts),
     }
 
 
-def run(folder: Path, *, jobs: int, seconds: float, workers: int, seed: int, plain: bool = False) -> Ledger:
+def run(  # noqa: PLR0913 - keyword-only
+    folder: Path,
+    *,
+    jobs: int,
+    seconds: float,
+    workers: int,
+    seed: int,
+    plain: bool = False,
+    appendfsync: str = "always",
+) -> Ledger:
     """Submit jobs over some time while things die; wait for the last; return the ledger."""
     ledger, path, rng = Ledger(), folder / "executions", random.Random(seed)  # noqa: S311 - no secret
-    server = Server(folder)
+    server = Server(folder, appendfsync=appendfsync)
     fleet = plain_workers(server, folder, workers) if plain else headrace_workers(server, folder, workers, _LEASE)
     inputs = [
         {"text": f"{seed}-{each}", "do": "sleep", "seconds": rng.uniform(*_JOB_SECONDS), "path": str(path)}
@@ -84,10 +126,11 @@ def run(folder: Path, *, jobs: int, seconds: float, workers: int, seed: int, pla
         with connection(server.url) as client:
             ledger.look(client)
         ledger.count_executions(path)
+        ledger.count_settlements(folder)
     finally:
         fleet.close()
         close()
-        server.kill()
+        server.close()
     return ledger
 
 
@@ -120,7 +163,7 @@ def _plain_sender(url: str) -> tuple[Send, Callable[[], None]]:
     app = Celery("producer", broker=url, backend=url, set_as_current=False)
 
     def send(value: dict[str, Any], key: str) -> str:
-        app.send_task("plain.run", args=[value], task_id=key, queue="plain", retry=False, ignore_result=True)
+        app.send_task("plain.run", args=[value], task_id=key, queue="plain", retry=False)
         return key
 
     return send, app.close
@@ -132,6 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=130.0)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--appendfsync", choices=("always", "everysec"), default="always")
     parser.add_argument("--plain", action="store_true", help="the same done to plain Celery")
     return parser.parse_args()
 

@@ -1,67 +1,20 @@
-"""Chaos: what is done to the processes, and the ledger that tells what became of each job."""
+"""Chaos: what is done to the processes and to what connects them."""
 
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 
-from headrace.broker.results import result_key
-from headrace.broker.waiter import decode
+from tests.faults.ledger import Ledger
 from tests.faults.world import Server, Workers, children, kill, send_signal, until_answered
 from tests.utils.servers import connection
 
 #: Seconds between two acts.
 _PAUSE = 0.1, 0.8
-
-
-@dataclass(kw_only=True, slots=True)
-class Ledger:
-    """What was submitted, and what was seen of each job."""
-
-    submitted: set[str] = field(default_factory=set)
-    #: The first outcome seen of each job, and those that had another one later.
-    outcomes: dict[str, Any] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
-    executions: Counter[str] = field(default_factory=Counter)
-    acts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def unanswered(self) -> set[str]:
-        """Jobs without an outcome."""
-        return self.submitted - self.outcomes.keys()
-
-    @property
-    def succeeded(self) -> int:
-        """Jobs with an output."""
-        return sum(meta["status"] == "SUCCESS" for meta in self.outcomes.values())
-
-    @property
-    def repeated(self) -> int:
-        """Jobs that ran more than once."""
-        return sum(count > 1 for count in self.executions.values())
-
-    def look(self, client: redis.Redis) -> None:
-        """Read all outcomes; note what is new, and what is not as it was."""
-        job_ids = sorted(self.submitted)
-        for start in range(0, len(job_ids), 500):
-            group = job_ids[start : start + 500]
-            values: Any = client.mget([result_key(job_id) for job_id in group])
-            for job_id, value in zip(group, values, strict=True):
-                if value is not None and (meta := decode(job_id, value))["status"] in {"SUCCESS", "FAILURE", "REVOKED"}:
-                    first = self.outcomes.setdefault(job_id, meta)
-                    if first != meta:
-                        self.changed.add(job_id)
-
-    def count_executions(self, path: Path) -> None:
-        """Read which jobs were begun, and how often."""
-        if path.exists():
-            self.executions = Counter(path.read_text().split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +29,6 @@ class Chaos:
     lease: float
     #: Times that the server is killed at most.
     server_kills: int = 3
-    #: Whether the server may be stopped, filled or killed at all.
-    gentle: bool = False
 
     def go_on_until(self, done: Callable[[], bool]) -> None:
         """Act until `done`."""
@@ -85,12 +36,25 @@ class Chaos:
             self._kill_worker: 10,
             self._kill_child: 10,
             self._stop_worker: 2,
-            **({} if self.gentle else {self._cut: 2, self._pause_server: 1, self._fill: 2, self._kill_server: 2}),
+            self._cut: 2,
+            self._hang: 1,
+            self._pause_server: 1,
+            self._fill: 2,
+            self._kill_server: 2,
         }
         while not done():
+            self._look()
             self.random.choices(list(acts), weights=list(acts.values()))[0]()
             time.sleep(self.random.uniform(*_PAUSE))
             self.workers.revive()
+
+    def _look(self) -> None:
+        try:
+            with connection(self.server.url) as client:
+                self.ledger.look(client)
+        except redis.RedisError:
+            # It is paused or full; the next look sees what this one would have.
+            return
 
     def _note(self, act: str) -> None:
         self.ledger.acts[act] += 1
@@ -130,8 +94,15 @@ class Chaos:
         self._note("worker stopped past its lease")
 
     def _cut(self) -> None:
-        until_answered(self.server.cut_connections)
+        self.server.proxy.cut()
         self._note("connections cut")
+
+    def _hang(self) -> None:
+        """Swallow what goes between workers and server for a while."""
+        self.server.proxy.hang()
+        time.sleep(self.random.uniform(0.5, 2 * self.lease))
+        self.server.proxy.flow()
+        self._note("connections hung")
 
     def _pause_server(self) -> None:
         self.server.signal(signal.SIGSTOP)

@@ -11,21 +11,28 @@ from pathlib import Path
 import redis
 
 from headrace.broker.server import find_server
+from tests.faults.proxy import Proxy
 from tests.utils.processes import children_of, is_alive
 from tests.utils.servers import answers, connection
 from tests.utils.waiting import wait_until
 
 
 class Server:
-    """A Valkey server that writes every command to disk before it answers."""
+    """A Valkey server that survives on its append-only file, behind a proxy."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, appendfsync: str = "always") -> None:
         self._folder = folder
         socket = folder / "r.sock"
+        #: Where whoever watches connects; nothing comes between.
         self.url = f"redis+socket://{socket}?virtual_host=0"
+        self.proxy = Proxy(socket)
+        #: Where workers connect.
+        self.proxied_url = f"redis://127.0.0.1:{self.proxy.port}/0"
         self._command = [
             str(find_server(bundled=True).binary), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder),
-            "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+            "--save", "", "--appendonly", "yes", "--appendfsync", appendfsync,
+            # The file is a ledger of every write.
+            "--auto-aof-rewrite-percentage", "0",
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -47,11 +54,10 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    def cut_connections(self) -> None:
-        """Cut everybody's connection."""
-        with connection(self.url) as client:
-            client.client_kill_filter(_type="normal", skipme=True)
-            client.client_kill_filter(_type="pubsub", skipme=True)
+    def close(self) -> None:
+        """End it and its proxy."""
+        self.proxy.close()
+        self.kill()
 
     def set_memory(self, limit: int) -> None:
         """Set `maxmemory`: 1 makes it refuse what would grow it."""
@@ -126,7 +132,7 @@ def headrace_workers(server: Server, folder: Path, count: int, lease: float) -> 
     """Workers of ours, on the plugin of the tests."""
     environment = {
         **os.environ,
-        "HEADRACE_REDIS_URL": server.url,
+        "HEADRACE_REDIS_URL": server.proxied_url,
         "HEADRACE_LEASE_SECONDS": str(lease),
         "HEADRACE_STATE_DIR": str(folder / "state"),
         "HEADRACE_PLUGIN_PATH": str(Path(__file__).parents[1] / "plugins"),
@@ -143,7 +149,7 @@ def headrace_workers(server: Server, folder: Path, count: int, lease: float) -> 
 
 def plain_workers(server: Server, folder: Path, count: int) -> Workers:
     """Celery's own workers, on its own transport."""
-    environment = {**os.environ, "CHAOS_URL": server.url, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "CHAOS_URL": server.proxied_url, "PYTHONPATH": str(Path(__file__).parents[2])}
     commands = [
         [sys.executable, "-m", "celery", "-A", "tests.faults.plain:app", "worker", "-P", "prefork", "-c", "1",
          "-n", f"w{each}@chaos", "-l", "WARNING", "--without-mingle", "--without-gossip"]

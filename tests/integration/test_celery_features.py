@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group
@@ -226,3 +227,53 @@ def test_inspect_shows_device_and_limits(client: Client) -> None:
     assert 0 < stats["headrace_free_bytes"] <= stats["headrace_total_bytes"]
     assert "faulty" in stats["headrace_resident_models"]
     assert "64 items" in stats["headrace_batch_limit"]
+
+
+def test_a_queue_can_be_left_and_taken_up_again_while_the_worker_runs(client: Client) -> None:
+    control = client.app.control
+    assert control.cancel_consumer(QUEUE, reply=True)
+    job = client.submit("faulty", {"text": "later"})
+    with pytest.raises(ResultTimeout):
+        job.result(timeout=1.5)
+    assert client.redis.llen(QUEUE) == 1
+    assert control.add_consumer(QUEUE, reply=True)
+    assert job.result(timeout=20)["text"] == "later"
+
+
+def test_links_hear_of_an_output_and_errbacks_of_an_error(producer: Celery, client: Client) -> None:
+    link = producer.signature(QUEUE, queue=QUEUE, options={"task_id": "linked"})
+    _job(producer, "good").apply_async(link=link, link_error=link)  # type: ignore[attr-defined]
+    assert client.pending("linked").result(timeout=20)["text"] == "good"
+    errback = producer.signature(
+        QUEUE, args=[{"text": "told"}], queue=QUEUE, immutable=True, options={"task_id": "errback"}
+    )
+    _job(producer, "bad", do="raise").apply_async(link=link, link_error=errback)  # type: ignore[attr-defined]
+    assert client.pending("errback").result(timeout=20)["text"] == "told"
+
+
+def test_a_job_that_celerys_own_control_revokes_is_revoked(producer: Celery, client: Client, tmp_path: Path) -> None:
+    busy = _busy(client, tmp_path)
+    waits = _job(producer, "revoked").apply_async()  # type: ignore[attr-defined]
+    producer.control.revoke(waits.id)
+    with pytest.raises(JobRevoked):
+        client.pending(waits.id).result(timeout=20)
+    assert busy.result(timeout=20)["text"] == "busy"
+
+
+def test_inspect_tells_what_runs_what_is_due_later_and_what_may_be_sent(
+    producer: Celery, client: Client, tmp_path: Path
+) -> None:
+    later = _job(producer, "later").apply_async(countdown=3)  # type: ignore[attr-defined]
+    busy = _busy(client, tmp_path)
+    inspect = client.app.control.inspect(timeout=3)
+    wait_until(lambda: [each["request"]["id"] for each in _told(inspect.scheduled())] == [later.id], 10)
+    assert QUEUE in _told(inspect.registered())
+    assert [each["id"] for each in _told(inspect.active())] in ([busy.id], [])
+    assert busy.result(timeout=20)["text"] == "busy"
+    assert later.get(timeout=20)["text"] == "later"
+
+
+def _told(reply: dict[str, list[Any]] | None) -> list[Any]:
+    assert reply
+    ((_, told),) = reply.items()
+    return told

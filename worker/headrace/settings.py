@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     load_time_limit: float = Field(default=600.0, gt=0)
     #: Seconds without a sign of life after which a worker's jobs go to another one.
     lease_seconds: float = Field(default=5.0, ge=1)
+    #: Seconds for which a worker that is told to end at once (SIGQUIT) finishes what runs; Celery's own setting.
+    worker_soft_shutdown_timeout: float = Field(default=0.0, ge=0)
     #: Workers that may die while they run a job, after which it is put aside as a dead letter; two at least,
     #: since the first may have died of another job in the same batch.
     max_attempts: int = Field(default=3, ge=2)

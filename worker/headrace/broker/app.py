@@ -51,6 +51,7 @@ def make_app(url: str, settings: Settings) -> Celery:
         worker_prefetch_multiplier=0,
         worker_consumer="headrace.consumer.strategy:JobConsumer",
         worker_send_task_events=True,
+        worker_soft_shutdown_timeout=settings.worker_soft_shutdown_timeout,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

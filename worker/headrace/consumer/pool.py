@@ -123,6 +123,11 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Answer what was revoked while it waited."""
         self.open.drop_unwanted(self._unwanted)
 
+    def settle_answered(self) -> None:
+        """Settle what the engine has answered."""
+        self.supervisor.on_readable()
+        self._settle_complete()
+
     @property
     def unsettled(self) -> bool:
         """Whether something runs, or is not settled."""

@@ -33,6 +33,9 @@ class Draining(Protocol):
     def flush(self) -> None:
         """Drop what has not started."""
 
+    def settle_answered(self) -> None:
+        """Settle what the engine has answered."""
+
     def turn(self) -> None:
         """Go through the event loop once."""
 
@@ -50,8 +53,10 @@ def drain(pool: Draining, url: str) -> None:
             return
         pool.drop_revoked()
         pool.flush()
+        # In a soft shutdown Celery sleeps before it calls this, while the engine works on.
+        pool.settle_answered()
         _finish(pool)
-        pool.end_engine(in_order=True)
+        pool.end_engine(in_order=not state.should_terminate)
 
 
 def _finish(pool: Draining) -> None:

@@ -1,0 +1,34 @@
+"""A worker that is told to end: what it finishes, and what goes back to its queue."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cluster import Cluster
+from tests.utils.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def _begun(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.mark.parametrize(("soft", "runs"), [(3.0, 1), (0.0, 2)])
+def test_sigquit_sends_back_what_does_not_end_in_time_and_nothing_is_revoked(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, soft: float, runs: int
+) -> None:
+    monkeypatch.setenv("HEADRACE_WORKER_SOFT_SHUTDOWN_TIMEOUT", str(soft))
+    client = cluster.client
+    ledger = tmp_path / "begun"
+    with cluster.workers("faulty") as launcher:
+        job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 1.0, "path": str(ledger)})
+        wait_until(lambda: _begun(ledger))
+        pid = launcher.workers[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)
+        assert job.result(timeout=30)["text"] == "slow"
+        wait_until(lambda: launcher.workers[0].pid not in {None, pid}, 30)
+    assert len(_begun(ledger)) == runs
