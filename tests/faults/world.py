@@ -11,8 +11,8 @@ from pathlib import Path
 import redis
 
 from headrace.broker.server import find_server
-from tests.faults.proxy import Proxy
 from tests.utils.processes import children_of, is_alive
+from tests.utils.proxy import Proxy
 from tests.utils.servers import answers, connection
 from tests.utils.waiting import wait_until
 

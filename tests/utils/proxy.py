@@ -1,6 +1,7 @@
-"""A TCP proxy in front of a server's Unix socket, which cuts connections or swallows what goes through them."""
+"""A TCP proxy in front of a server's Unix socket: it cuts connections, swallows what they carry, or asks for TLS."""
 
 import asyncio
+import ssl
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,8 +12,9 @@ _CHUNK = 1 << 16
 class Proxy:
     """Listens on loopback, on an event loop of its own thread."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
+        self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="proxy", daemon=True)
@@ -24,7 +26,7 @@ class Proxy:
         self._loop = asyncio.get_running_loop()
         self._open, self._closed = asyncio.Event(), asyncio.Event()
         self._open.set()
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls) as server:
             self._ready.set_result(server.sockets[0].getsockname()[1])
             await self._closed.wait()
             self._cut()
