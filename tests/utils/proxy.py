@@ -7,14 +7,24 @@ from concurrent.futures import Future
 from pathlib import Path
 
 _CHUNK = 1 << 16
+#: Seconds between two pieces.
+_PIECE_SECONDS = 0.0005
 
 
 class Proxy:
     """Listens on loopback, on an event loop of its own thread."""
 
-    def __init__(self, target: Path, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: Path, tls: ssl.SSLContext | None = None, *, piece: int = _CHUNK) -> None:
+        """Listen.
+
+        Args:
+            target: The server's socket.
+            tls: What to ask of clients; None for no TLS.
+            piece: Bytes that go through at once; each waits for the one before.
+        """
         self._target = target
         self._tls = tls
+        self._piece = piece
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="proxy", daemon=True)
@@ -43,10 +53,12 @@ class Proxy:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while data := await reader.read(_CHUNK):
+            while data := await reader.read(self._piece):
                 await self._open.wait()
                 writer.write(data)
                 await writer.drain()
+                if self._piece < _CHUNK:
+                    await asyncio.sleep(_PIECE_SECONDS)
         except OSError:
             pass
         finally:

@@ -3,15 +3,19 @@
 import math
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from headrace.broker import codec
+from headrace.broker.connection import connect
 from headrace.broker.results import result_key, value_of
 from headrace.broker.waiter import ResultWaiter, decode
 from headrace.errors import HeadraceError
+from headrace.settings import Settings
+from tests.utils.proxy import Proxy
 from tests.utils.waiting import wait_until
 
 CHANNEL = "headrace:notify:test"
@@ -121,6 +125,22 @@ def test_a_connection_that_was_cut_is_built_again(client: redis.Redis, waiter: R
     _store(client, "a")
     assert future.result(timeout=5)["result"] == "a"
     _await_listener(client)
+
+
+def test_notices_that_come_in_pieces_are_heard_through_one_connection(
+    client: redis.Redis, url: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy = Proxy(Path(url.removeprefix("redis+socket://").partition("?")[0]), piece=7)
+    waiter = ResultWaiter(connect(f"redis://127.0.0.1:{proxy.port}/0", settings), CHANNEL)
+    (last,) = waiter.futures(["last"])
+    _await_listener(client)
+    for number in range(100):
+        client.publish(CHANNEL, f"other-{number}")
+    _store(client, "last", notify="last")
+    assert last.result(timeout=10)["result"] == "last"
+    assert "cannot be heard" not in caplog.text
+    waiter.close()
+    proxy.close()
 
 
 def test_discard_deletes_the_named_results_only(client: redis.Redis, waiter: ResultWaiter) -> None:

@@ -183,15 +183,24 @@ class TestRefusals:
 
 class TestWorkers:
     def test_a_model_that_is_served_needs_no_worker_of_our_own(self, served: Client, tmp_path: Path) -> None:
-        workers = Workers(served, FAULTY, tmp_path / "log")
+        workers = Workers(served, FAULTY, tmp_path / "log", note=print)
         workers.ensure()
         assert workers._own is None
         workers.note_progress()
         workers.close()
 
+    def test_each_death_of_an_engine_is_told_once(self, served: Client, tmp_path: Path) -> None:
+        notes: list[str] = []
+        workers = Workers(served, FAULTY, tmp_path / "log", note=notes.append)
+        for deaths in (2, 2, 3, 3, 5):
+            record = WorkerRecord(name="cpu0@afar", models=["faulty"], engine_restarts=deaths)
+            served.registry.beat(record)
+            workers.ensure()
+        assert [note.split(";")[0] for note in notes] == ["engines died: 1", "engines died: 2"]
+
     @pytest.fixture
     def own(self, client: Client, tmp_path: Path) -> tuple[Workers, "Dying"]:
-        workers, own = Workers(client, FAULTY, tmp_path / "log"), Dying()
+        workers, own = Workers(client, FAULTY, tmp_path / "log", note=print), Dying()
         workers._own = own
         return workers, own
 

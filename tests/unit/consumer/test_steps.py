@@ -25,7 +25,7 @@ def _loaded(max_batch_tokens: int | None) -> Loaded:
 
 
 def _consumer(registry: Registry) -> Any:
-    pool = SimpleNamespace(device="cpu:0", resident=["m"])
+    pool = SimpleNamespace(device="cpu:0", resident=["m"], supervisor=SimpleNamespace(restarts=3))
     app = SimpleNamespace(headrace_registry=registry, headrace_manifests=MANIFESTS)
     hub: Any = Hub()
     return SimpleNamespace(app=app, pool=pool, hostname="cpu0", timer=hub.timer)
@@ -44,7 +44,7 @@ def test_a_worker_that_starts_is_known_at_once_with_its_models(desk: Desk) -> No
     assert registry.models() == MANIFESTS
     (record,) = registry.workers()
     assert (record.name, record.device) == ("cpu0", "cpu:0")
-    assert (record.models, record.resident) == (["m", "other"], ["m"])
+    assert (record.models, record.resident, record.engine_restarts) == (["m", "other"], ["m"], 3)
 
 
 def test_it_gives_signs_of_life_with_what_is_resident_by_then(desk: Desk) -> None:

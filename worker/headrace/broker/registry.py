@@ -23,6 +23,8 @@ class WorkerRecord:
     models: Sequence[str] = ()
     #: Models whose weights are on the device.
     resident: Sequence[str] = ()
+    #: Engines that it has lost since it started.
+    engine_restarts: int = 0
 
 
 class Registry:

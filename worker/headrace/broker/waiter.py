@@ -145,10 +145,13 @@ class ResultWaiter:
 def _drain(pubsub: Any) -> set[str]:
     """Ids heard until there is nothing more to read; waits for the first one."""
     heard = set()
-    message = pubsub.get_message(timeout=_SWEEP_SECONDS)
-    while message is not None:
-        heard.add(message["data"].decode())
-        message = pubsub.get_message(timeout=0)
+    waiting = True
+    while waiting:
+        # Hazard: with no time at all redis-py raises for a message of which a part has come.
+        message = pubsub.get_message(timeout=_SWEEP_SECONDS)
+        if message is not None:
+            heard.add(message["data"].decode())
+        waiting = pubsub.connection.can_read(timeout=0)
     return heard
 
 

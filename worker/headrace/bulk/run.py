@@ -1,9 +1,10 @@
 """`headrace run`: a file through a model, starting whatever is missing."""
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any, BinaryIO
 
 from headrace.broker.access import open_broker
 from headrace.broker.connection import broker_errors
+from headrace.broker.registry import WorkerRecord
 from headrace.bulk.formats import Row, read_rows, write_row
 from headrace.bulk.output import output_errors
 from headrace.client import Client, MapItem
-from headrace.errors import HeadraceError, SetupFailed
+from headrace.errors import BrokerUnavailable, HeadraceError, SetupFailed
 from headrace.launcher import Launcher, log_file, parse_devices
 from headrace.plugins.discovery import discover
 from headrace.settings import Settings
@@ -79,13 +81,16 @@ class Summary:
 class Workers:
     """Makes sure that somebody serves the model, for as long as the run lasts."""
 
-    def __init__(self, client: Client, options: RunOptions, log_file: Path) -> None:
+    def __init__(self, client: Client, options: RunOptions, log_file: Path, note: Callable[[str], None]) -> None:
         self._client = client
         self._options = options
         self._log_file = log_file
+        self._note = note
         self._catalog = discover(client.settings.plugin_path)
         self._own: Launcher | None = None
         self._restarts_at_progress = 0
+        #: Engines that each worker has lost.
+        self._deaths: dict[str, int] = {}
 
     def ensure(self) -> None:
         """Start workers of our own if there are none, or none any more.
@@ -93,11 +98,15 @@ class Workers:
         Raises:
             SetupFailed: If workers of our own keep dying without an item done.
         """
-        if self._own is not None:
+        if self._own is None and not self._serving():
+            self._start()
+        elif self._own is not None:
             self._check_own(self._own)
-            return
-        if self._served():
-            return
+        # A Redis that is away for a moment is waited for.
+        with contextlib.suppress(BrokerUnavailable):
+            self._note_deaths(self._serving())
+
+    def _start(self) -> None:
         # A model that only another machine's workers had cannot be started here.
         self._catalog.get(self._options.model)
         self._own = Launcher(
@@ -119,9 +128,17 @@ class Workers:
         if self._own is not None:
             self._restarts_at_progress = self._own.restarts
 
-    def _served(self) -> bool:
+    def _serving(self) -> Sequence[WorkerRecord]:
         with broker_errors(self._client.url):
-            return any(self._options.model in worker.models for worker in self._client.registry.workers())
+            return [worker for worker in self._client.registry.workers() if self._options.model in worker.models]
+
+    def _note_deaths(self, serving: Sequence[WorkerRecord]) -> None:
+        """Tell of engines that died since the last look: a run that loses one at every item is slow."""
+        deaths = {worker.name: worker.engine_restarts for worker in serving}
+        if new := sum(max(0, count - self._deaths.get(name, count)) for name, count in deaths.items()):
+            where = f": see {self._log_file}" if self._own else ""
+            self._note(f"engines died: {new}; what they ran runs again in halves{where}")
+        self._deaths |= deaths
 
     def close(self) -> None:
         """Drain the workers that we started."""
@@ -136,6 +153,7 @@ def run(
     *,
     settings: Settings,
     progress: Callable[[Summary], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Send every row of `source` through the model; write one row each to `sink`, in order.
 
@@ -148,7 +166,7 @@ def run(
         client = stack.enter_context(Client(stack.enter_context(open_broker(settings)), settings=settings))
         manifest = client.manifest(options.model)
         log = log_file(settings, f"run-{os.getpid()}.log")
-        workers = Workers(client, options, log)
+        workers = Workers(client, options, log, note)
         stack.callback(workers.close)
         workers.ensure()
         target = manifest.field or "text"

@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913 - its options
             interruption.check()
             progress(so_far)
 
-        summary = run_bulk(options, rows, sink, settings=settings, progress=on_progress)
+        summary = run_bulk(options, rows, sink, settings=settings, progress=on_progress, note=note)
     typer.echo(summary_text(summary), err=_is_dash(target))
     for code, (count, first) in summary.errors.items():
         note(f"{count} x {code}, first: {first[:_MOST_SHOWN]}")

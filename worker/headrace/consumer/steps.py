@@ -77,7 +77,13 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     def _beat(self, consumer: Any) -> None:
         pool: BatchPool = consumer.pool
         models = sorted(consumer.app.headrace_manifests)
-        record = WorkerRecord(name=consumer.hostname, device=pool.device, models=models, resident=pool.resident)
+        record = WorkerRecord(
+            name=consumer.hostname,
+            device=pool.device,
+            models=models,
+            resident=pool.resident,
+            engine_restarts=pool.supervisor.restarts,
+        )
         registry: Registry = consumer.app.headrace_registry
         try:
             if not self._published:
