@@ -1,7 +1,7 @@
 """`headrace dead`: messages that were put aside."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,11 +77,10 @@ def _find(letters: "DeadLetters", name: str) -> "DeadLetter":
 @contextmanager
 def _letters() -> Iterator["DeadLetters"]:
     from headrace.broker.access import running_broker
-    from headrace.broker.connection import broker_errors, connect
     from headrace.broker.dead import DeadLetters
+    from headrace.cli.session import broker_of
     from headrace.settings import get_settings
 
     settings = get_settings()
-    url = running_broker(settings)
-    with broker_errors(url), closing(connect(url, settings)) as client:
+    with broker_of(running_broker(settings), settings) as client:
         yield DeadLetters(client)

@@ -1,14 +1,16 @@
 """`headrace models`: what can be asked of whom."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from headrace.broker.depth import Depth
     from headrace.broker.registry import WorkerRecord
     from headrace.settings import Settings
 
-_COLUMNS = ("model", "task", "version", "devices", "workers", "resident", "from")
+_COLUMNS = ("model", "task", "version", "devices", "workers", "resident", "waiting", "dead", "from")
 
 
 def models() -> None:
@@ -24,25 +26,34 @@ def models() -> None:
     catalog = discover(settings.plugin_path)
     here = {name: found.manifest.model_dump(mode="json") for name, found in catalog.plugins.items()}
     try:
-        published, workers = _published(settings)
+        published, workers, depth = _published(settings)
     except BrokerUnavailable as error:
-        published, workers = {}, []
+        published, workers, depth = {}, [], {}
         note(f"no broker, so only this machine's models are listed: {error}")
-    print_table(_COLUMNS, rows_of(here, published, workers))
+    print_table(_COLUMNS, rows_of(here, published, workers, depth))
     for problem in catalog.problems:
         note(f"problem [{problem.code}]: {problem}")
 
 
-def _published(settings: "Settings") -> "tuple[dict[str, dict[str, Any]], list[WorkerRecord]]":
+def _published(
+    settings: "Settings",
+) -> "tuple[dict[str, dict[str, Any]], list[WorkerRecord], Mapping[str, Depth]]":
     from headrace.broker.access import running_broker
-    from headrace.cli.session import registry_of
+    from headrace.broker.depth import depths
+    from headrace.broker.registry import Registry
+    from headrace.cli.session import broker_of
 
-    with registry_of(running_broker(settings), settings) as registry:
-        return registry.models(), registry.workers()
+    with broker_of(running_broker(settings), settings) as client:
+        registry = Registry(client)
+        models = registry.models()
+        return models, registry.workers(), depths(client, models)
 
 
 def rows_of(
-    here: dict[str, dict[str, Any]], published: dict[str, dict[str, Any]], workers: "list[WorkerRecord]"
+    here: dict[str, dict[str, Any]],
+    published: dict[str, dict[str, Any]],
+    workers: "list[WorkerRecord]",
+    depth: "Mapping[str, Depth]",
 ) -> list[tuple[str, ...]]:
     """One row per model; a published manifest stands over a local one, as for a client."""
     rows: list[tuple[str, ...]] = []
@@ -55,5 +66,6 @@ def rows_of(
             str(manifest.get("version")),
             ",".join(manifest.get("devices", [])),
         )
-        rows.append((name, *about, ",".join(serving) or "-", ",".join(resident) or "-", ",".join(places)))
+        jobs = (str(depth[name].waiting), str(depth[name].dead)) if name in depth else ("-", "-")
+        rows.append((name, *about, ",".join(serving) or "-", ",".join(resident) or "-", *jobs, ",".join(places)))
     return rows

@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING
 from headrace.errors import ConfigError
 
 if TYPE_CHECKING:
+    from headrace.broker.connection import Server
     from headrace.broker.registry import Registry
     from headrace.plugins.discovery import Catalog
     from headrace.settings import Settings
 
 
 @contextmanager
-def registry_of(url: str, settings: "Settings") -> "Iterator[Registry]":
-    """The registry in a broker; what Redis raises in the block becomes BrokerUnavailable."""
+def broker_of(url: str, settings: "Settings") -> "Iterator[Server]":
+    """A connection to a broker; what Redis raises in the block becomes BrokerUnavailable."""
     from headrace.broker.connection import broker_errors, connect
+
+    with broker_errors(url), closing(connect(url, settings)) as client:
+        yield client
+
+
+@contextmanager
+def registry_of(url: str, settings: "Settings") -> "Iterator[Registry]":
+    """The registry in a broker."""
     from headrace.broker.registry import Registry
 
-    with broker_errors(url), closing(connect(url, settings)) as redis:
-        yield Registry(redis)
+    with broker_of(url, settings) as client:
+        yield Registry(client)
 
 
 def check_models(catalog: "Catalog", names: Sequence[str]) -> None:
