@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.hardware.probes import gpu_count
+from headrace.hardware.analyzer import get_hardware_analyzer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -11,5 +11,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker("integration")
-        if "gpu" in item.keywords and not gpu_count():
+        if "gpu" in item.keywords and not get_hardware_analyzer().gpus():
             item.add_marker(no_gpu)

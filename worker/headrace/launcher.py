@@ -12,7 +12,8 @@ from typing import Self
 
 from headrace.broker.registry import Registry
 from headrace.errors import ConfigError, HeadraceError
-from headrace.hardware.probes import gpu_count, usable_cores
+from headrace.hardware.analyzer import get_hardware_analyzer
+from headrace.hardware.host import usable_cores
 from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
 from headrace.settings import Settings, child_environment
@@ -30,9 +31,9 @@ def parse_devices(text: str) -> list[Device]:
     Raises:
         ConfigError: If a name is none of these, stands twice, or is a GPU that is not there.
     """
-    gpus = [Device("cuda", index) for index in range(gpu_count())]
+    gpus = get_hardware_analyzer().gpus()
     if text == "auto":
-        return gpus or [Device("cpu")]
+        return [*gpus] or [Device("cpu")]
     devices = [Device.parse(name) for name in text.split(",")]
     if len(set(devices)) < len(devices):
         raise ConfigError(f"--devices {text} names a device twice")
@@ -42,8 +43,9 @@ def parse_devices(text: str) -> list[Device]:
 
 
 def worker_name(device: Device, prefix: str = "") -> str:
-    """`cpu0@host`: one name per device and host, or per prefix too."""
-    return f"{prefix}{device.kind}{device.index}@{socket.gethostname()}"
+    """`cpu0@host`, `gpu1@host`: one name per device and host, or per prefix too."""
+    kind = "gpu" if device.kind == "cuda" else "cpu"
+    return f"{prefix}{kind}{device.index}@{socket.gethostname()}"
 
 
 def log_file(settings: Settings, name: str) -> Path:
@@ -197,9 +199,9 @@ def _command(name: str, device: Device, models: Sequence[str], loglevel: str) ->
 def _environment(url: str, device: Device, cpu_workers: int) -> dict[str, str]:
     """The worker's environment, which its engine inherits."""
     if device.kind == "cuda":
-        return child_environment(HEADRACE_REDIS_URL=url, CUDA_VISIBLE_DEVICES=str(device.index))
+        return child_environment(HEADRACE_REDIS_URL=url)
     # Workers that share the host share its cores, else their threads fight.
     threads = max(1, usable_cores() // cpu_workers)
-    environment = child_environment(HEADRACE_REDIS_URL=url, CUDA_VISIBLE_DEVICES="")
+    environment = child_environment(HEADRACE_REDIS_URL=url)
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     return environment

@@ -123,6 +123,11 @@ def get_settings() -> Settings:
         raise ConfigError(f"the configuration {file} cannot be read: {error}") from None
 
 
+def visible_gpus() -> str | None:
+    """CUDA_VISIBLE_DEVICES as this process was given it; None if it is not set."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def child_environment(**overrides: str) -> dict[str, str]:
     """This process's environment with some variables replaced, for a child process."""
     return {**os.environ, **overrides}

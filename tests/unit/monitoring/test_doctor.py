@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from headrace.hardware.probes import Memory
+from headrace.hardware.analyzer import HardwareAnalyzer
+from headrace.hardware.profile import DeviceProfile
 from headrace.monitoring import doctor
 from headrace.monitoring.checks import Check, Verdict
+from headrace.sdk.device import Device
 from headrace.settings import Settings
 
 
@@ -22,7 +24,7 @@ def torch_that(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | Excepti
 
     monkeypatch.setattr(doctor, "_version", lambda _: "2.0")
     monkeypatch.setattr(doctor, "_ask_torch", ask)
-    monkeypatch.setattr(doctor, "gpu_count", lambda: gpus)
+    monkeypatch.setattr(HardwareAnalyzer, "gpus", lambda _: [Device("cuda", each) for each in range(gpus)])
     return list(doctor._torch())
 
 
@@ -58,7 +60,7 @@ def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "probe", lambda _: Memory(total=0, free=0))
+    monkeypatch.setattr(HardwareAnalyzer, "profile", lambda _, device: DeviceProfile(device=device))
     assert [check.verdict for check in doctor._devices()][-1] is Verdict.MISSING
 
 

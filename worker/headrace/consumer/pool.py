@@ -23,6 +23,8 @@ from headrace.consumer.settle import Settler
 from headrace.consumer.shutdown import drain
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
+from headrace.hardware.analyzer import get_hardware_analyzer
+from headrace.sdk.device import Device
 from headrace.sdk.messages import Outcome
 from headrace.settings import child_environment, get_settings
 
@@ -68,8 +70,9 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self.open = OpenJobs(self.claims, self.dispatcher, self.settler)
 
     def make_engine(self) -> EngineProcess:
-        """An engine that is to be started."""
-        return EngineProcess(self.device, child_environment())
+        """An engine that is to be started; it sees its own GPU and no other, or none."""
+        uuid = get_hardware_analyzer().uuid(Device.parse(self.device))
+        return EngineProcess(self.device, child_environment(CUDA_VISIBLE_DEVICES=uuid))
 
     # -- Celery's pool interface
 

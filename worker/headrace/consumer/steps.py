@@ -10,7 +10,7 @@ from celery.worker.consumer.tasks import Tasks
 
 from headrace.broker.registry import BEAT_SECONDS, Registry, WorkerRecord
 from headrace.consumer.pool import BatchPool
-from headrace.hardware.probes import probe
+from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.sdk.device import Device
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,13 @@ class EngineInfo(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has n
     def info(self, worker: Any) -> dict[str, Any]:
         """Flat keys, since Flower's worker page shows no deeper ones."""
         pool: BatchPool = worker.pool
-        memory = probe(Device.parse(pool.device))
+        profile = get_hardware_analyzer().profile(Device.parse(pool.device))
         return {
             "headrace_device": pool.device,
-            "headrace_free_bytes": memory.free,
-            "headrace_total_bytes": memory.total,
+            "headrace_device_name": profile.name,
+            "headrace_device_uuid": profile.uuid,
+            "headrace_free_bytes": profile.free,
+            "headrace_total_bytes": profile.total,
             "headrace_resident_models": ", ".join(pool.resident),
             "headrace_batch_limit": _batch_limits(pool),
             "headrace_engine_pid": pool.supervisor.engine_pid,

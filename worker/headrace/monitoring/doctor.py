@@ -14,7 +14,7 @@ from headrace.broker.connection import broker_errors, connect, redact
 from headrace.broker.embedded import running_url
 from headrace.broker.server import find_server
 from headrace.errors import HeadraceError
-from headrace.hardware.probes import gpu_count, probe
+from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.monitoring.checks import Check, broken, missing, ok
 from headrace.monitoring.plugin_checks import examine_plugins
 from headrace.sdk.device import Device
@@ -84,7 +84,7 @@ def _torch() -> Iterator[Check]:
         return
     names = ", ".join(found["names"])
     yield ok("torch", f"{found['version']}, " + (f"CUDA {found['cuda']}: {names}" if names else "CPU only"))
-    if not names and gpu_count():
+    if not names and get_hardware_analyzer().gpus():
         yield broken(
             "torch and GPU",
             "the driver shows a GPU that torch cannot use",
@@ -110,14 +110,14 @@ def _last_line(error: Exception) -> str:
 
 
 def _devices() -> Iterator[Check]:
-    devices = [Device("cuda", index) for index in range(gpu_count())]
-    for device in (*devices, Device("cpu")):
-        memory = probe(device)
-        if not memory.total:
+    analyzer = get_hardware_analyzer()
+    for device in (*analyzer.gpus(), Device("cpu")):
+        profile = analyzer.profile(device)
+        if not profile.total:
             yield missing(device.name, "memory cannot be read", "batches will be small")
             continue
-        cores = f", {os.cpu_count()} cores" if device.kind == "cpu" else ""
-        yield ok(device.name, f"{memory.free / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free{cores}")
+        more = f", {os.cpu_count()} cores" if device.kind == "cpu" else f", {profile.name} {profile.uuid}"
+        yield ok(device.name, f"{profile.free / 2**30:.1f} of {profile.total / 2**30:.1f} GiB free{more}")
 
 
 def _state_dir(settings: Settings) -> Check:

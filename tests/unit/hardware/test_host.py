@@ -1,9 +1,8 @@
-"""Probes: the control group's limit counts when it is below the host's RAM."""
+"""The host: the control group's limit counts when it is below the host's RAM."""
 
 from pathlib import Path
 
-from headrace.hardware.probes import Memory, host_memory, probe
-from headrace.sdk.device import Device
+from headrace.hardware.host import Memory, host_memory
 
 GIB = 2**30
 
@@ -42,12 +41,3 @@ def test_an_unlimited_or_huge_group_does_not_count(tmp_path: Path) -> None:
 def test_a_group_never_promises_more_than_the_host_has(tmp_path: Path) -> None:
     _group(tmp_path, str(6 * GIB), 0)
     assert host_memory(_host(tmp_path), tmp_path).free == 4 * GIB
-
-
-def test_a_device_that_cannot_be_read_has_zeros() -> None:
-    assert probe(Device("cuda", 99)) == Memory(total=0, free=0)
-
-
-def test_this_machine_has_memory() -> None:
-    memory = probe(Device("cpu"))
-    assert 0 < memory.free <= memory.total

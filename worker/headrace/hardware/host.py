@@ -1,13 +1,8 @@
-"""What a device has and what is free of it, now."""
+"""The host: its memory, as far as this control group may use it, and its cores."""
 
-import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
-
-from headrace.sdk.device import Device
-
-logger = logging.getLogger(__name__)
+from typing import NamedTuple
 
 #: Where Linux tells a control group's memory limit and use: version 2, then version 1.
 _CGROUP_FILES = (
@@ -16,21 +11,11 @@ _CGROUP_FILES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    """A device's memory in bytes."""
+class Memory(NamedTuple):
+    """Bytes."""
 
     total: int
     free: int
-
-
-def probe(device: Device) -> Memory:
-    """Read the device's memory; zeros where it can't be read."""
-    try:
-        return _gpu_memory(device.index) if device.kind == "cuda" else host_memory()
-    except Exception as error:  # noqa: BLE001 - a probe that fails must not take the worker with it
-        logger.warning("memory of %s cannot be read: %s", device.name, error)
-        return Memory(total=0, free=0)
 
 
 def host_memory(meminfo: Path = Path("/proc/meminfo"), cgroup_root: Path = Path("/")) -> Memory:
@@ -56,31 +41,6 @@ def _cgroup_memory(root: Path) -> Memory | None:
                 return None
             return Memory(total=int(limit), free=max(0, int(limit) - int(usage_file.read_text())))
     return None
-
-
-def _gpu_memory(index: int) -> Memory:
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        info = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
-        return Memory(total=int(info.total), free=int(info.free))
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def gpu_count() -> int:
-    """GPUs that the driver shows; 0 without a driver or without nvidia-ml-py."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # noqa: BLE001 - any failure means the same: there is no GPU to be had
-        return 0
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def usable_cores() -> int:

@@ -1,0 +1,135 @@
+"""Nvml: the GPUs that this process may use, as the driver tells of them."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+
+from headrace.hardware.profile import DeviceProfile
+from headrace.sdk.device import Device
+
+logger = logging.getLogger(__name__)
+
+Told = TypeVar("Told")
+
+
+class Nvml:
+    """Asks NVML, which is opened at the first question; whatever fails is logged once and answered with nothing."""
+
+    def __init__(self, visible: str | None) -> None:
+        """Note what may be used.
+
+        Args:
+            visible: CUDA_VISIBLE_DEVICES, or None if it is not set. Its numbers are NVML's, in the order of
+                the bus, as CUDA counts under CUDA_DEVICE_ORDER=PCI_BUS_ID.
+        """
+        self._visible = visible
+        self._lock = threading.Lock()
+        self._opened = False
+        self._logged: set[str] = set()
+
+    def gpus(self) -> Sequence[str]:
+        """UUIDs of the GPUs that may be used, in the order of `visible`: the first is `cuda:0`."""
+        return self._ask("the GPUs cannot be listed", self._gpus, [])
+
+    def profile(self, device: Device, ours: Collection[int]) -> DeviceProfile:
+        """What a GPU is and has; sizes of 0 if it is lost.
+
+        Args:
+            device: A `cuda:N`.
+            ours: Ids of our own processes.
+        """
+        nothing = DeviceProfile(device=device, name="unknown GPU")
+        return self._ask(f"{device.name} cannot be read", lambda: self._profile(device, ours), nothing)
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        with self._lock:
+            if self._opened:
+                import pynvml
+
+                pynvml.nvmlShutdown()
+                self._opened = False
+
+    def _ask(self, failure: str, question: Callable[[], Told], otherwise: Told) -> Told:
+        with self._lock:
+            try:
+                self._open()
+                return question()
+            except Exception as error:  # noqa: BLE001 - a driver that fails must not take the worker with it
+                if failure not in self._logged and self._opened:
+                    logger.warning("%s: %s", failure, error)
+                    self._logged.add(failure)
+                return otherwise
+
+    def _open(self) -> None:
+        if not self._opened:
+            import pynvml
+
+            pynvml.nvmlInit()
+            self._opened = True
+
+    def _gpus(self) -> Sequence[str]:
+        import pynvml
+
+        uuids = [_text(pynvml.nvmlDeviceGetUUID(_handle(index))) for index in range(pynvml.nvmlDeviceGetCount())]
+        return visible_of(uuids, self._visible)
+
+    def _profile(self, device: Device, ours: Collection[int]) -> DeviceProfile:
+        import pynvml
+
+        uuid = self._gpus()[device.index]
+        handle = next(
+            handle
+            for handle in map(_handle, range(pynvml.nvmlDeviceGetCount()))
+            if _text(pynvml.nvmlDeviceGetUUID(handle)) == uuid
+        )
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        used = {each.pid: int(each.usedGpuMemory or 0) for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+        by_us = sum(count for pid, count in used.items() if pid in ours)
+        return DeviceProfile(
+            device=device,
+            uuid=uuid,
+            name=_text(pynvml.nvmlDeviceGetName(handle)),
+            compute_capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+            total=int(memory.total),
+            free=int(memory.free),
+            used_by_us=by_us,
+            used_by_others=max(0, int(memory.total) - int(memory.free) - by_us),
+            utilisation=pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+            driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+        )
+
+
+def visible_of(uuids: Sequence[str], visible: str | None) -> Sequence[str]:
+    """Which GPUs CUDA shows, and in which order.
+
+    As CUDA reads it: numbers or beginnings of UUIDs; the first that names none ends the list.
+    https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables
+
+    Example:
+        >>> visible_of(["GPU-a1", "GPU-b2"], "1,0"), visible_of(["GPU-a1", "GPU-b2"], "GPU-b,7,0")
+        (['GPU-b2', 'GPU-a1'], ['GPU-b2'])
+    """
+    if visible is None:
+        return list(uuids)
+    shown: list[str] = []
+    for word in (each.strip() for each in visible.split(",")):
+        if word.isdecimal():
+            found = list(uuids[int(word) : int(word) + 1])
+        else:
+            found = [uuid for uuid in uuids if word and uuid.startswith(word)]
+        if len(found) != 1 or found[0] in shown:
+            break
+        shown += found
+    return shown
+
+
+def _handle(index: int) -> Any:
+    import pynvml
+
+    return pynvml.nvmlDeviceGetHandleByIndex(index)
+
+
+def _text(told: str | bytes) -> str:
+    return told.decode() if isinstance(told, bytes) else told
