@@ -57,6 +57,8 @@ class CostModel:
         #: Widening after a bound was surpassed.
         self._scare = 0.0
         self._count = 0
+        #: What did not fit before anything was learned, and what it needs at least.
+        self._refused: tuple[Shape, float] | None = None
 
     @property
     def samples(self) -> int:
@@ -94,8 +96,8 @@ class CostModel:
             at_least: What there was for it.
         """
         if self._count == 0:
-            self.learn(shape, at_least)
-        if (bound := self.bound(shape)) <= at_least:
+            self._refused = shape, 1.02 * at_least
+        elif (bound := self.bound(shape)) <= at_least:
             self._scare += 1.02 * at_least / bound - 1
 
     def predict(self, shape: Shape) -> float:
@@ -104,8 +106,16 @@ class CostModel:
 
     def bound(self, shape: Shape) -> float:
         """What a batch costs at most: the fit, the worst that surpassed it, and room for what was not seen."""
+        if self._count == 0:
+            return self._unlearned(shape)
         unseen = max(_LEAST_ROOM, _ROOM * (1 - self._count / _ENOUGH))
         return self.predict(shape) * (1 + self._excess) * (1 + unseen) * (1 + self._scare)
+
+    def _unlearned(self, shape: Shape) -> float:
+        if self._refused is None:
+            return 0.0
+        refused, least = self._refused
+        return least * max(1.0, shape.items * shape.longest / max(1, refused.items * refused.longest))
 
     def _fit(self) -> None:
         samples = [*self._samples, *([self._largest] if self._largest else [])]
