@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.memory.cost import Shape
 from headrace.memory.plan import plan_batches
 
 sizes = st.lists(st.integers(0, 512), max_size=200)
@@ -48,3 +49,27 @@ def test_two_neighbours_would_not_fit_into_one(sizes: list[int], limits: tuple[i
 @pytest.mark.parametrize("count", [0, 1])
 def test_nothing_and_one(count: int) -> None:
     assert plan_batches([3] * count, max_batch_size=8) == [[0]] * count
+
+
+@given(sizes, limits, st.integers(1, 5000))
+def test_each_batch_fits_unless_one_item_alone_does_not(
+    sizes: list[int], limits: tuple[int, int | None], room: int
+) -> None:
+    def fits(shape: Shape) -> bool:
+        return 10 + shape.items * shape.longest <= room
+
+    batches = plan_batches(sizes, max_batch_size=limits[0], max_batch_tokens=limits[1], fits=fits)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(sizes)))
+    assert all(len(batch) == 1 or fits(Shape.of([sizes[each] for each in batch])) for batch in batches)
+
+
+@given(sizes, st.integers(1, 64), st.data())
+def test_batches_with_an_item_that_waited_too_long_go_first_the_oldest_before_all(
+    sizes: list[int], most: int, data: st.DataObject
+) -> None:
+    ages = data.draw(st.lists(st.floats(0, 100), min_size=len(sizes), max_size=len(sizes)))
+    batches = plan_batches(sizes, max_batch_size=most, ages=ages, max_age=50.0)
+    assert sorted(map(tuple, batches)) == sorted(map(tuple, plan_batches(sizes, max_batch_size=most)))
+    oldest = [max(ages[position] for position in batch) for batch in batches]
+    late = [age for age in oldest if age >= 50.0]
+    assert oldest[: len(late)] == sorted(late, reverse=True)
