@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.memory.cost import CostModel, Shape
+from headrace.memory.cost import CostModel
+from headrace.memory.shape import Shape
 
 MIB = 2**20
 Truth = Callable[[Shape], float]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.memory.cost import Shape
 from headrace.memory.plan import plan_batches
+from headrace.memory.shape import Shape
 
 sizes = st.lists(st.integers(0, 512), max_size=200)
 limits = st.tuples(st.integers(1, 64), st.none() | st.integers(1, 2048))

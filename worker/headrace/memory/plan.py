@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from headrace.memory.cost import Shape
+from headrace.memory.shape import Shape
 
 
 def plan_batches(
