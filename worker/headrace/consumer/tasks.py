@@ -21,7 +21,8 @@ class InferTask(Task):  # type: ignore[misc]  # Celery has no types
     acks_late = True
     max_retries = 3
     default_retry_delay = 1
-    resultrepr_maxsize = 256
+    #: Characters of a result that Flower shows; each costs a chunk of many rows.
+    resultrepr_maxsize = 128
     #: Logged without a traceback: the sender's business, not a fault here.
     throws = (InvalidInput, DeadlineExceeded, JobRevoked)
 
