@@ -75,6 +75,11 @@ class MiniLMPlugin(ModelPluginInterface):
             self._shards.close()
         self.encoder = self._tokenizer = self._shards = None
 
+    def sample(self, size: int) -> Prepared:
+        """A text of so many tokens, as far as `max_length` allows; which ones costs no more and no less."""
+        count = max(2, min(size, self.config.max_length))
+        return Prepared(size=count, data=[0] * count)
+
     def footprint(self) -> Footprint:
         """Bytes of the weights, and of a token's activations."""
         itemsize = choose_dtype(self.config.dtype, self.device).itemsize

@@ -164,7 +164,7 @@ class TestUp:
         assert stats["headrace_device"] == "cpu:0"
         assert stats["headrace_free_bytes"] > 0
         assert stats["headrace_resident_models"] == "faulty"
-        assert "faulty: 64 items" in stats["headrace_batch_limit"]
+        assert "faulty: auto items" in stats["headrace_batch_limit"]
         with urllib.request.urlopen(f"{url}/broker", timeout=10) as response:  # noqa: S310 - our own URL
             assert b"infer.faulty" in response.read()
         assert status_of(f"{url}/api/tasks", Origin=url) == 200

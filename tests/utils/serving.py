@@ -3,12 +3,17 @@
 import socket
 import threading
 from collections import deque
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from headrace.engine.messages import Decoder, Message, Shutdown
 from headrace.engine.server import EngineServer
+from headrace.hardware.virtual import VirtualMemory, VirtualMeter
+from headrace.memory.store import CostStore
 from headrace.plugins.manager import PluginManager
+from headrace.sdk.device import Device
 from tests.utils.waiting import wait_until
 
 
@@ -20,7 +25,9 @@ class ServedEngine:
         self._near.settimeout(10)
         self._decoder = Decoder()
         self._said: deque[Message] = deque()
-        self._server = EngineServer(far, manager)
+        self._folder = TemporaryDirectory()
+        meter = VirtualMeter(VirtualMemory(2**40), Device("cpu"), 1.0)
+        self._server = EngineServer(far, manager, meter, CostStore(Path(self._folder.name)))
         self._thread = threading.Thread(target=self._server.serve, name="engine", daemon=True)
 
     def send(self, *messages: Message) -> None:
@@ -62,5 +69,6 @@ class ServedEngine:
         """End it, unless the test has; its receiver stays."""
         if self._thread.is_alive():
             self.end()
+        self._folder.cleanup()
         # A closed socket would make the engine's receiver end this whole process.
         self._near.detach()

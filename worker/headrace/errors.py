@@ -17,6 +17,7 @@
     |   +-- SetupFailed           setup_failed
     +-- InferenceFailed           inference_failed
     |   +-- BatchLawBroken        batch_law_broken
+    |   +-- OutOfMemory           out_of_memory           (retryable while others use the device)
     +-- EngineDied                engine_died
     +-- AttemptsExhausted         attempts_exhausted
     +-- TimeLimitExceeded         time_limit_exceeded
@@ -142,6 +143,12 @@ class BatchLawBroken(InferenceFailed):
     """The plugin returned another number of outcomes than it got inputs, or something else."""
 
     code = "batch_law_broken"
+
+
+class OutOfMemory(InferenceFailed):
+    """The item alone needs more memory than there was."""
+
+    code = "out_of_memory"
 
 
 class EngineDied(HeadraceError):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, ByteSize, Field, FilePath, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     result_expires: int = Field(default=86_400, ge=1)
     #: Milliseconds that a job may wait for company while the engine is busy.
     max_queue_delay_ms: float = Field(default=10.0, ge=0)
+    #: Share of a device's memory that batches may fill, counting what other processes use of it.
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    #: Size of a virtual device (`8GiB`) that stands in for the real one's memory, or a file that tells it; for
+    #: tests and rehearsals.
+    virtual_memory: ByteSize | FilePath | None = None
     #: Seconds that loading a model may take before its engine is killed.
     load_time_limit: float = Field(default=600.0, gt=0)
     #: Seconds without a sign of life after which a worker's jobs go to another one.

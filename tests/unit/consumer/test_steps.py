@@ -103,12 +103,10 @@ def test_models_that_a_redis_refused_are_published_with_a_later_beat(desk: Desk)
     assert registry.models() == MANIFESTS
 
 
-@pytest.mark.parametrize(
-    ("tokens", "limit"), [(4096, "m: 8 items, 4096 units"), (None, "m: 8 items, any number of units")]
-)
+@pytest.mark.parametrize(("tokens", "limit"), [(4096, "m: 8 items, 4096 units"), (None, "m: 8 items, auto units")])
 def test_inspect_shows_the_device_and_what_is_on_it(desk: Desk, tokens: int | None, limit: str) -> None:
     pool = BatchPool(app=desk.app)
-    pool.supervisor.loaded["m"] = _loaded(tokens)
+    pool.supervisor.models.note(_loaded(tokens))
     info = EngineInfo(SimpleNamespace()).info(SimpleNamespace(pool=pool))
     assert (info["headrace_device"], info["headrace_resident_models"]) == ("cpu:0", "m")
     assert info["headrace_batch_limit"] == limit

@@ -14,6 +14,7 @@ from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
+from tests.utils.memory import roomy_guard
 from tests.utils.windows import window_of
 
 
@@ -73,7 +74,7 @@ class Wire:
 
 def _run(plugin: Doubler, entries: Sequence[Entry], **options: Any) -> Wire:
     wire = Wire()
-    BatchExecutor(report=Report(wire.write), **options).run("doubler", plugin, entries)
+    BatchExecutor(report=Report(wire.write), **options).run("doubler", plugin, entries, roomy_guard())
     return wire
 
 

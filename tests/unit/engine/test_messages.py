@@ -11,7 +11,9 @@ from headrace.engine.messages import (
     Cancel,
     Decoder,
     Ended,
+    Evicted,
     Loaded,
+    LoadFailed,
     Message,
     Outcomes,
     Ready,
@@ -27,6 +29,8 @@ from tests.utils.windows import window_of
 EXAMPLES = [
     Cancel(item_ids=[1, 2**63 - 1]),
     Ended(stage="load"),
+    Evicted(model="m"),
+    LoadFailed(model="m", reason="no such file"),
     Loaded(model="m", seconds=1.5, max_batch_size=64, max_batch_tokens=None, batch_time_limit=300.0),
     Outcomes(model="m", seconds=0.0, outcomes=[]),
     Ready(),

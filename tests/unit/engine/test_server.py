@@ -16,6 +16,7 @@ from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import PluginManager
 from headrace.sdk import BaseConfig, Device, Item, ModelPluginInterface, Outcome, PluginManifest, Prepared
+from headrace.sdk.messages import Footprint
 from headrace.settings import child_environment
 from tests.utils.serving import ServedEngine
 from tests.utils.waiting import wait_until
@@ -47,6 +48,10 @@ class Upper(ModelPluginInterface):
 
     def cleanup(self) -> None:
         self.log.append("cleanup")
+
+    def footprint(self) -> Footprint:
+        # So that the first batch is as large as may be.
+        return Footprint(per_unit=1)
 
 
 class Factory(PluginFactory):

@@ -164,9 +164,9 @@ def test_a_model_that_was_loaded_between_may_die_three_times_again(running: Benc
 
 def test_resident_models_are_those_of_the_running_engine(running: Bench) -> None:
     running.hear(Loaded(model="m", seconds=1.0, max_batch_size=1, max_batch_tokens=None, batch_time_limit=9.0))
-    assert list(running.supervisor.loaded) == ["m"]
+    assert running.supervisor.models.resident == ["m"]
     running.die()
-    assert not running.supervisor.loaded
+    assert not running.supervisor.models.resident
 
 
 def test_engines_that_never_get_ready_fail_what_waits(bench: Bench) -> None:

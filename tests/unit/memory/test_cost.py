@@ -73,12 +73,12 @@ def test_a_larger_batch_never_costs_less(seen: list[tuple[list[int], float]], so
 
 def test_what_did_not_fit_is_bounded_above_what_there_was() -> None:
     model, shape = CostModel(), Shape.of([100] * 8)
-    model.refused(shape, 7e6)
+    model.refuse(shape, 7e6)
     assert model.bound(shape) > 7e6
     for _ in range(20):
         model.learn(shape, 5e6)
     assert model.bound(shape) < 7e6
-    model.refused(shape, 9e6)
+    model.refuse(shape, 9e6)
     assert model.bound(shape) > 9e6
 
 
@@ -96,4 +96,4 @@ def test_a_cost_that_grew_is_followed_and_a_single_scare_is_forgiven() -> None:
 def test_nothing_is_known_at_first_and_nothing_is_learned_from_nothing() -> None:
     model = CostModel()
     model.learn(Shape.of([1]), 0.0)
-    assert (model.samples, model.bound(Shape.of([5])), model.largest) == (0, 0.0, None)
+    assert (model.samples, model.bound(Shape.of([5])), model.kept) == (0, 0.0, [])

@@ -172,7 +172,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     @property
     def resident(self) -> list[str]:
         """Models whose weights are on the device."""
-        return sorted(self.supervisor.loaded)
+        return self.supervisor.models.resident
 
     # -- to the engine and back
 

@@ -100,6 +100,7 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 def _batch_limits(pool: BatchPool) -> str:
     """Largest batch of each resident model."""
     return ", ".join(
-        f"{each.model}: {each.max_batch_size} items, {each.max_batch_tokens or 'any number of'} units"
-        for each in pool.supervisor.loaded.values()
+        f"{each.model}: {each.max_batch_size or 'auto'} items, {each.max_batch_tokens or 'auto'} units"
+        for each in map(pool.supervisor.models.loaded, pool.resident)
+        if each is not None
     )

@@ -5,10 +5,14 @@ import faulthandler
 import logging
 import signal
 import socket
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from headrace.attention import load_attention
 from headrace.engine.server import EngineServer
+from headrace.hardware.analyzer import HardwareAnalyzer, get_hardware_analyzer
 from headrace.lifetime import end_with_parent
+from headrace.memory.store import CostStore
 from headrace.plugins.discovery import discover
 from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import open_plugin_manager
@@ -34,8 +38,17 @@ def main() -> None:
         device=device,
         attention=lambda dtype: load_attention(device, dtype),
     )
-    with socket.socket(fileno=arguments.fd) as connection:
-        EngineServer(connection, manager).serve()
+    analyzer = get_hardware_analyzer()
+    # The engine's one GPU is its first, whatever number the worker knows it by.
+    meter = analyzer.meter(Device(device.kind), settings.gpu_memory_utilization)
+    store = CostStore(settings.state_dir / "costs")
+    with socket.socket(fileno=arguments.fd) as connection, _enforced(analyzer):
+        EngineServer(connection, manager, meter, store).serve()
+
+
+def _enforced(analyzer: HardwareAnalyzer) -> AbstractContextManager[Any]:
+    """Where there is a virtual device, its budget."""
+    return analyzer.virtual.enforce() if analyzer.virtual else nullcontext()
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headrace.engine.bisect import bisecting
+from headrace.engine.guard import MemoryGuard
 from headrace.engine.outcomes import Answer, Report
-from headrace.errors import DeadlineExceeded, HeadraceError, InferenceFailed, JobRevoked, describe
-from headrace.memory.plan import plan_batches
+from headrace.errors import DeadlineExceeded, HeadraceError, JobRevoked
 from headrace.sdk.messages import Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -22,6 +21,8 @@ class Entry:
     deadline: float | None = None
     #: Epoch seconds after which it must not start; None for never.
     expires: float | None = None
+    #: Monotonic seconds since when the engine has it.
+    arrived: float = 0.0
 
 
 class BatchExecutor:
@@ -38,15 +39,27 @@ class BatchExecutor:
         self._cancelled = cancelled
         self._clock = clock
 
-    def run(self, model: str, plugin: ModelPluginInterface, entries: Sequence[Entry]) -> None:
-        """Answer the items that can't run, then run the rest batch by batch."""
-        live = [entry for entry in entries if not self._refused(model, entry)]
-        for batch in plan_batches(
-            [entry.prepared.size for entry in live],
-            max_batch_size=plugin.config.max_batch_size,
-            max_batch_tokens=plugin.config.max_batch_tokens,
-        ):
-            self._run_batch(model, plugin, [live[position] for position in batch])
+    def run(self, model: str, plugin: ModelPluginInterface, entries: Sequence[Entry], guard: MemoryGuard) -> None:
+        """Answer the items that can't run, then run the rest in the largest batches that fit at the time."""
+        left = [entry for entry in entries if not self._refused(model, entry)]
+        while left:
+            left = self._run_planned(model, plugin, self._plan(plugin, left, guard), guard)
+
+    def _plan(self, plugin: ModelPluginInterface, left: Sequence[Entry], guard: MemoryGuard) -> list[list[Entry]]:
+        now = time.monotonic()
+        sizes = [entry.prepared.size for entry in left]
+        batches = guard.plan(sizes, plugin.config, ages=[now - entry.arrived for entry in left])
+        return [[left[position] for position in batch] for batch in batches]
+
+    def _run_planned(
+        self, model: str, plugin: ModelPluginInterface, batches: Sequence[list[Entry]], guard: MemoryGuard
+    ) -> list[Entry]:
+        """Run batches until the memory has become another; return what is left."""
+        for number, batch in enumerate(batches):
+            if number and guard.outdated([entry.prepared.size for entry in batch]):
+                return [entry for batch in batches[number:] for entry in batch]
+            self._run_batch(model, plugin, batch, guard)
+        return []
 
     def _refused(self, model: str, entry: Entry) -> bool:
         if entry.prepared.error is None:
@@ -54,13 +67,13 @@ class BatchExecutor:
         self._report.answer(model, 0.0, [Answer(entry.item_id, Outcome(error=entry.prepared.error))])
         return True
 
-    def _run_batch(self, model: str, plugin: ModelPluginInterface, batch: Sequence[Entry]) -> None:
+    def _run_batch(self, model: str, plugin: ModelPluginInterface, batch: Sequence[Entry], guard: MemoryGuard) -> None:
         wanted = [entry for entry in batch if not self._unwanted(model, entry)]
         if not wanted:
             return
         with self._report.stage("infer", model, [entry.item_id for entry in wanted]):
             begin = time.monotonic()
-            outcomes = infer_bisecting(plugin, [entry.prepared for entry in wanted])
+            outcomes = guard.infer(plugin, [entry.prepared for entry in wanted])
             # A clock that did not tick would show a runtime of zero for work that was done.
             seconds = max(time.monotonic() - begin, 1e-6)
             answers = [Answer(entry.item_id, outcome) for entry, outcome in zip(wanted, outcomes, strict=True)]
@@ -78,16 +91,3 @@ class BatchExecutor:
             return False
         self._report.answer(model, 0.0, [Answer(entry.item_id, Outcome(error=error))])
         return True
-
-
-def infer_bisecting(plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
-    """Run a batch; an exception fails only the items that raise alone."""
-    return bisecting(plugin.infer, batch, kind=Outcome, failed=lambda caught: Outcome(error=_as_headrace_error(caught)))
-
-
-def _as_headrace_error(caught: BaseException) -> HeadraceError:
-    if isinstance(caught, HeadraceError):
-        return caught
-    error = InferenceFailed(f"{describe(caught)}")
-    error.__cause__ = caught
-    return error

@@ -15,6 +15,7 @@ def bisecting(
     *,
     kind: type[Made],
     failed: Callable[[BaseException], Made],
+    before_halves: Callable[[], None] = lambda: None,
 ) -> list[Made]:
     """Call a plugin's method; where it raises, halve the items until each answer stands alone.
 
@@ -23,6 +24,7 @@ def bisecting(
         items: What it gets.
         kind: What each of its answers must be.
         failed: Makes the answer of an item that raises alone.
+        before_halves: Called between the exception and the halves, when nothing of the whole is alive.
     """
     try:
         return _checked(call(items), kind=kind, expected=len(items))
@@ -31,9 +33,12 @@ def bisecting(
             return [failed(caught)]
     # Outside the except block: there the exception's frames would keep the batch's
     # tensors alive while the halves run.
+    before_halves()
     middle = len(items) // 2
     halves = (items[:middle], items[middle:])
-    return [made for half in halves for made in bisecting(call, half, kind=kind, failed=failed)]
+    return [
+        made for half in halves for made in bisecting(call, half, kind=kind, failed=failed, before_halves=before_halves)
+    ]
 
 
 def _checked(made: object, *, kind: type[Made], expected: int) -> list[Made]:

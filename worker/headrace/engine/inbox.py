@@ -15,8 +15,9 @@ class Waiting:
     """A window and, once its model is resident, its preparation."""
 
     window: Window
-    #: None until the model is loaded, since `prepare` may need what `load_model` makes.
-    entries: Future[list[Entry]] | None
+    #: None until the model is loaded, since `prepare` may need what `load_model` makes; it gives None where
+    #: the model was evicted meanwhile.
+    entries: Future[list[Entry] | None] | None
 
 
 class Inbox:

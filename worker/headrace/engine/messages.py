@@ -76,10 +76,28 @@ class Loaded(Message):
     model: str
     #: Seconds that loading took.
     seconds: float
-    max_batch_size: int
+    #: None for as many as the memory takes.
+    max_batch_size: int | None
     max_batch_tokens: int | None
     #: Seconds that one `infer` call may take.
     batch_time_limit: float
+    #: Bytes of the device that the weights take.
+    weights: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadFailed(Message):
+    """A model cannot be used, for a reason; its jobs were answered with it."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evicted(Message):
+    """A model has left the device."""
+
+    model: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

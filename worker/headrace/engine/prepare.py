@@ -8,7 +8,7 @@ from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
 
-def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
+def prepare_window(plugin: ModelPluginInterface, window: Window, arrived: float = 0.0) -> list[Entry]:
     """Prepare a window's items; one that makes `prepare` raise carries the error alone."""
     items = [
         Item(input=value, params=params, attempt=attempt)
@@ -19,7 +19,7 @@ def prepare_window(plugin: ModelPluginInterface, window: Window) -> list[Entry]:
         plugin.prepare, items, kind=Prepared, failed=lambda caught: Prepared(error=_as_headrace_error(caught))
     )
     return [
-        Entry(item_id=item_id, prepared=_with_size(each), deadline=deadline, expires=expires)
+        Entry(item_id=item_id, prepared=_with_size(each), deadline=deadline, expires=expires, arrived=arrived)
         for (item_id, _, number), each in zip(window.items, prepared, strict=True)
         for _, deadline, expires, _ in (window.terms[number],)
     ]

@@ -11,10 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from headrace.engine.batch import BatchExecutor, Entry
 from headrace.engine.inbox import Inbox, Waiting
-from headrace.engine.messages import Cancel, Decoder, Loaded, Message, Ready, Shutdown, Window
+from headrace.engine.messages import Cancel, Decoder, Evicted, Loaded, LoadFailed, Message, Ready, Shutdown, Window
 from headrace.engine.outcomes import Answer, Report
 from headrace.engine.prepare import prepare_window
+from headrace.engine.residency import Residency, Resident
 from headrace.errors import HeadraceError, InferenceFailed, SetupFailed, describe
+from headrace.hardware.meter import MemoryMeter
+from headrace.memory.store import CostStore
 from headrace.plugins.manager import PluginManager
 from headrace.sdk.messages import Outcome
 from headrace.sdk.plugin import ModelPluginInterface
@@ -30,11 +33,12 @@ class EngineServer:
     Three threads: one receives, one prepares, the main one loads and infers.
     """
 
-    def __init__(self, connection: socket.socket, manager: PluginManager) -> None:
+    def __init__(self, connection: socket.socket, manager: PluginManager, meter: MemoryMeter, store: CostStore) -> None:
         self._connection = connection
         self._manager = manager
         self._inbox = Inbox()
         self._report = Report(connection.sendall)
+        self._residency = Residency(manager, meter, store, on_evicted=self._on_evicted, quiesce=self._end_preparing)
         self._cancelled: set[int] = set()
         self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
@@ -46,52 +50,67 @@ class EngineServer:
         while turn := self._inbox.take():
             self._run(turn)
         self._preparing.shutdown(cancel_futures=True)
-        self._manager.close()
+        self._residency.close()
 
     def _run(self, turn: Sequence[Waiting]) -> None:
         model = turn[0].window.model
         item_ids = [item[0] for waiting in turn for item in waiting.window.items]
         try:
-            plugin = self._load(model, item_ids)
+            resident = self._residency.get(model) or self._load(model, item_ids)
         except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
-            self._report.answer(model, 0.0, _all_failed(item_ids, _as_setup_failure(model, caught)))
+            error = _as_setup_failure(model, caught)
+            self._report.send(LoadFailed(model=model, reason=str(error)))
+            self._report.answer(model, 0.0, _all_failed(item_ids, error))
         else:
-            self._run_on(plugin, turn, item_ids)
+            self._run_on(resident, turn, item_ids)
+            self._residency.keep()
         self._cancelled.difference_update(item_ids)
         if self._inbox.idle:
             # Cancelled after their turn: nothing that waits is among them.
             self._cancelled.clear()
 
-    def _run_on(self, plugin: ModelPluginInterface, turn: Sequence[Waiting], item_ids: list[int]) -> None:
+    def _run_on(self, resident: Resident, turn: Sequence[Waiting], item_ids: list[int]) -> None:
         model = turn[0].window.model
         try:
-            self._prepare_and_infer(model, plugin, turn)
+            self._prepare_and_infer(model, resident, turn)
         except Exception as caught:
             logger.exception("a window of %s could not be run", model)
             error = InferenceFailed(f"the engine could not run the item: {describe(caught)}")
             # Items that have an outcome already keep it: the worker takes the first one.
             self._report.answer(model, 0.0, _all_failed(item_ids, error))
 
-    def _prepare_and_infer(self, model: str, plugin: ModelPluginInterface, turn: Sequence[Waiting]) -> None:
-        futures = [waiting.entries or self._prepare(plugin, waiting.window) for waiting in turn]
-        entries = [entry for future in futures for entry in future.result()]
-        self._executor.run(model, plugin, entries)
+    def _prepare_and_infer(self, model: str, resident: Resident, turn: Sequence[Waiting]) -> None:
+        futures = [waiting.entries or self._prepare(resident.plugin, waiting.window) for waiting in turn]
+        entries: list[Entry] = []
+        for waiting, future in zip(turn, futures, strict=True):
+            prepared = future.result()
+            if prepared is None:
+                # The model was evicted before it came to this window, and is back.
+                prepared = self._prepare(resident.plugin, waiting.window).result()
+            entries += prepared or []
+        self._executor.run(model, resident.plugin, entries, resident.guard)
 
-    def _load(self, model: str, item_ids: list[int]) -> ModelPluginInterface:
-        if model in self._manager.resident():
-            return self._manager.load(model)
-        begin = time.monotonic()
+    def _load(self, model: str, item_ids: list[int]) -> Resident:
         with self._report.stage("load", model, item_ids):
-            plugin = self._manager.load(model)
-        self._report.send(_loaded(model, plugin, time.monotonic() - begin))
-        return plugin
+            resident = self._residency.load(model)
+        self._report.send(_loaded(model, resident))
+        return resident
 
-    def _prepare(self, plugin: ModelPluginInterface, window: Window) -> Future[list[Entry]]:
+    def _on_evicted(self, model: str) -> None:
+        self._report.send(Evicted(model=model))
+
+    def _prepare(self, plugin: ModelPluginInterface, window: Window) -> Future[list[Entry] | None]:
         return self._preparing.submit(self._prepare_reporting, plugin, window)
 
-    def _prepare_reporting(self, plugin: ModelPluginInterface, window: Window) -> list[Entry]:
+    def _prepare_reporting(self, plugin: ModelPluginInterface, window: Window) -> list[Entry] | None:
+        if self._manager.get(window.model) is not plugin:
+            return None
         with self._report.stage("prepare", window.model, [item[0] for item in window.items]):
-            return prepare_window(plugin, window)
+            return prepare_window(plugin, window, time.monotonic())
+
+    def _end_preparing(self) -> None:
+        """Wait until what is being prepared is through: what comes after it sees that its model has gone."""
+        self._preparing.submit(lambda: None).result()
 
     def _receive(self) -> None:
         try:
@@ -111,8 +130,8 @@ class EngineServer:
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Window):
-            resident = message.model in self._manager.resident()
-            entries = self._prepare(self._manager.load(message.model), message) if resident else None
+            plugin = self._manager.get(message.model)
+            entries = self._prepare(plugin, message) if plugin else None
             self._inbox.put(Waiting(message, entries))
         elif isinstance(message, Cancel):
             self._cancelled.update(message.item_ids)
@@ -120,13 +139,15 @@ class EngineServer:
             self._inbox.close()
 
 
-def _loaded(model: str, plugin: ModelPluginInterface, seconds: float) -> Loaded:
+def _loaded(model: str, resident: Resident) -> Loaded:
+    config = resident.plugin.config
     return Loaded(
         model=model,
-        seconds=seconds,
-        max_batch_size=plugin.config.max_batch_size,
-        max_batch_tokens=plugin.config.max_batch_tokens,
-        batch_time_limit=plugin.config.batch_time_limit,
+        seconds=resident.load_seconds,
+        max_batch_size=config.max_batch_size,
+        max_batch_tokens=config.max_batch_tokens,
+        batch_time_limit=config.batch_time_limit,
+        weights=resident.weights,
     )
 
 

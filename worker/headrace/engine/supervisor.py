@@ -9,6 +9,7 @@ from headrace.engine import messages
 from headrace.engine.judge import Death, Judge
 from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
+from headrace.engine.states import ModelStates
 from headrace.engine.watch import Running, Watch, describe
 from headrace.engine.work import Listener, WorkItem, encode_window
 from headrace.errors import HeadraceError, InvalidInput, JobRevoked
@@ -45,8 +46,8 @@ class EngineSupervisor:
         #: Items that the engine has and that nobody wants any more.
         self._cancelled: set[int] = set()
         self._isolating = False
-        #: Limits of the models that this engine has loaded.
-        self.loaded: dict[str, messages.Loaded] = {}
+        #: What this engine has told of its models.
+        self.models = ModelStates()
 
     @property
     def engine(self) -> EngineProcess | None:
@@ -71,7 +72,7 @@ class EngineSupervisor:
             logger.exception("no engine can be spawned: trying again")
             self._slot.postpone()
             return
-        self.loaded.clear()
+        self.models.clear()
         self._listener.on_connected(engine)
 
     def submit(self, items: Iterable[WorkItem]) -> None:
@@ -172,6 +173,7 @@ class EngineSupervisor:
     # -- from the engine
 
     def _handle(self, message: messages.Message) -> None:
+        self.models.note(message)
         if isinstance(message, messages.Outcomes):
             self._answered(message)
         elif isinstance(message, messages.Started):
@@ -179,7 +181,6 @@ class EngineSupervisor:
         elif isinstance(message, messages.Ended):
             self._watch.ended(message)
         elif isinstance(message, messages.Loaded):
-            self.loaded[message.model] = message
             self._judge.loaded(message.model)
             logger.info("model %s loaded in %.1f s", message.model, message.seconds)
         elif isinstance(message, messages.Ready):
@@ -204,7 +205,7 @@ class EngineSupervisor:
     def _limit(self, started: messages.Started) -> float:
         if started.stage == "load":
             return self._load_time_limit
-        loaded = self.loaded.get(started.model)
+        loaded = self.models.loaded(started.model)
         own = loaded.batch_time_limit if loaded else _UNKNOWN_LIMIT
         if started.stage == "prepare":
             # A window has many jobs' items: the limit of one is none of the others'.

@@ -2,16 +2,29 @@
 
 import itertools
 from collections import deque
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from headrace.memory.shape import Shape
 
-#: Batches from which it is learned; the largest one is kept besides.
+#: A batch, and what it has cost.
+Sample = tuple[Shape, float]
+
+#: Batches from which it is learned; the largest ones are kept besides.
 _REMEMBERED = 128
+#: By what a batch is large: by what is computed for its units, and by what attention computes.
+_ORDERS: Sequence[Callable[[Shape], int]] = (lambda shape: shape.padded, lambda shape: shape.padded * shape.longest)
+#: By how much a batch may be larger than all before it.
+_REACH = 4
+#: Batches after which a model is sure of itself, and by how much a cost must then surpass its bound to
+#: show that it speaks of something else.
+_SURE, _FOREIGN = 32, 2.0
 #: Batches after which the bound needs little room for what was not seen yet, and that room, as a share.
 _ENOUGH, _ROOM, _LEAST_ROOM = 16, 0.5, 0.05
+#: Batches before which it surprises nobody that a bound was surpassed.
+_FEW = 8
 #: A bound that something surpassed widens at once, and comes back by this share with each batch.
 _FORGIVEN = 0.05
 
@@ -20,8 +33,9 @@ class CostModel:
     """Fits costs to shapes with no negative coefficient, so that a larger batch never costs less."""
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[Shape, float]] = deque(maxlen=_REMEMBERED)
-        self._largest: tuple[Shape, float] | None = None
+        self._samples: deque[Sample] = deque(maxlen=_REMEMBERED)
+        #: The largest by each of `_ORDERS`.
+        self._largest: list[Sample] = []
         self._coefficients = np.zeros(len(Shape(0, 0, 0).features))
         #: By how much the worst batch surpassed the fit.
         self._excess = 0.0
@@ -37,9 +51,30 @@ class CostModel:
         return self._count
 
     @property
-    def largest(self) -> Shape | None:
-        """The largest shape that it has seen."""
-        return self._largest[0] if self._largest else None
+    def kept(self) -> list[Sample]:
+        """What it would begin with again."""
+        return [*self._samples, *self._largest]
+
+    def restore(self, kept: Sequence[Sample]) -> None:
+        """Begin with what another has kept."""
+        for shape, cost in kept:
+            self._note(shape, cost)
+        self._count = min(len(kept), _SURE)
+        if kept:
+            self._fit()
+
+    def reaches(self, shape: Shape) -> bool:
+        """Whether a batch is not much larger than all that were measured; one item always is not."""
+        if shape.items == 1:
+            return True
+        if not self._largest:
+            return False
+        seen = zip(_ORDERS, self._largest, strict=True)
+        return all(order(shape) <= _REACH * max(1, order(largest)) for order, (largest, _) in seen)
+
+    def misfits(self, shape: Shape, cost: float) -> bool:
+        """Whether a cost shows that what was learned is of no use any more."""
+        return self._count >= _SURE and self.reaches(shape) and cost > _FOREIGN * self.bound(shape)
 
     def learn(self, shape: Shape, cost: float) -> None:
         """Take in what a batch has cost.
@@ -50,21 +85,24 @@ class CostModel:
         """
         if cost <= 0:
             return
-        if self._count and cost > self.bound(shape):
+        if self._count >= _FEW and cost > self.bound(shape):
             self._scare += cost / self.bound(shape) - 1
         self._scare *= 1 - _FORGIVEN
         self._count += 1
-        self._samples.append((shape, cost))
-        if self._largest is None or shape.items * shape.longest >= self._largest[0].items * self._largest[0].longest:
-            self._largest = shape, cost
+        self._note(shape, cost)
         self._fit()
 
-    def refused(self, shape: Shape, at_least: float) -> None:
-        """Take in that a batch did not fit into so much: its bound is above that from now on.
+    def _note(self, shape: Shape, cost: float) -> None:
+        self._samples.append((shape, cost))
+        seen = zip(_ORDERS, self._largest or [(shape, cost)] * len(_ORDERS), strict=True)
+        self._largest = [(shape, cost) if order(shape) >= order(old[0]) else old for order, old in seen]
+
+    def refuse(self, shape: Shape, at_least: float) -> None:
+        """Take in that a batch needs more than so much: its bound is above that from now on.
 
         Args:
             shape: The batch's.
-            at_least: What there was for it.
+            at_least: Bytes that it had, and the allocation that failed.
         """
         if self._count == 0:
             self._refused = shape, 1.02 * at_least
@@ -86,10 +124,10 @@ class CostModel:
         if self._refused is None:
             return 0.0
         refused, least = self._refused
-        return least * max(1.0, shape.items * shape.longest / max(1, refused.items * refused.longest))
+        return least * max(1.0, shape.padded / max(1, refused.padded))
 
     def _fit(self) -> None:
-        samples = [*self._samples, *([self._largest] if self._largest else [])]
+        samples = self.kept
         features = np.asarray([shape.features for shape, _ in samples])
         costs = np.asarray([cost for _, cost in samples])
         # Each is to be met as well as the others in proportion to its size.
@@ -104,8 +142,10 @@ def _least_squares(rows: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64
     scaled = rows / scale
     gram, target = scaled.T @ scaled, scaled.T @ wanted
     best, least = np.zeros(rows.shape[1]), np.inf
+    # The last columns first: of fits that are as good, that which grows with the batch is the safe one.
+    columns = range(rows.shape[1])[::-1]
     for count in range(1, rows.shape[1] + 1):
-        for chosen in itertools.combinations(range(rows.shape[1]), count):
+        for chosen in itertools.combinations(columns, count):
             subset = list(chosen)
             try:
                 found = np.linalg.solve(gram[np.ix_(subset, subset)] + 1e-9 * np.eye(count), target[subset])

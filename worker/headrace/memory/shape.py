@@ -24,10 +24,15 @@ class Shape:
         return cls(len(sizes), sum(sizes), max(sizes, default=0))
 
     @property
+    def padded(self) -> int:
+        """Units that are computed where each item is padded to the longest."""
+        return self.items * self.longest
+
+    @property
     def features(self) -> tuple[float, ...]:
         """What the cost is a sum of: a constant, items, units, padded units, and their products by the longest.
 
         The last two stand for attention, which takes each unit with each other of its item.
         """
-        padded = self.items * self.longest
+        padded = self.padded
         return 1.0, self.items, self.units, padded, self.units * self.longest, padded * self.longest

@@ -58,8 +58,14 @@ class PluginManager:
         self._plugins: dict[str, ModelPluginInterface] = {}
         self._failures: dict[str, _Failure] = {}
 
-    def load(self, name: str) -> ModelPluginInterface:
+    def load(
+        self, name: str, before_load: Callable[[str, ModelPluginInterface], None] = lambda *_: None
+    ) -> ModelPluginInterface:
         """The loaded plugin of a model.
+
+        Args:
+            name: The model's.
+            before_load: Called between `initialize` and `load_model`, if it is to be loaded.
 
         Raises:
             UnknownModel: If no manifest has that name.
@@ -70,7 +76,7 @@ class PluginManager:
         if name not in self._plugins:
             self._raise_recent_failure(name)
             try:
-                self._plugins[name] = self._load(name)
+                self._plugins[name] = self._load(name, before_load)
             except HeadraceError as error:
                 # A copy: the raised error holds frames, and through them what was half loaded.
                 kept = type(error)(str(error))
@@ -78,10 +84,28 @@ class PluginManager:
                 raise
         return self._plugins[name]
 
-    def unload(self, name: str) -> None:
-        """Clean a model up, if it is loaded; what its `cleanup` raises is logged."""
+    def version(self, name: str) -> str:
+        """The version of a model's plugin, as its manifest has it."""
+        return self._catalog.get(name).manifest.version
+
+    def forget_failure(self, name: str) -> None:
+        """Let a load that has failed be tried again at once: the device has more room now."""
+        self._failures.pop(name, None)
+
+    def get(self, name: str) -> ModelPluginInterface | None:
+        """The plugin of a model, if it is loaded."""
+        return self._plugins.get(name)
+
+    def unload(self, name: str, before_cleanup: Callable[[], None] = lambda: None) -> None:
+        """Clean a model up, if it is loaded; what its `cleanup` raises is logged.
+
+        Args:
+            name: The model's.
+            before_cleanup: Called when `get` gives the plugin no more: waits for who uses it.
+        """
         plugin = self._plugins.pop(name, None)
         if plugin is not None:
+            before_cleanup()
             _clean_up(name, plugin)
 
     def resident(self) -> list[str]:
@@ -99,11 +123,12 @@ class PluginManager:
             self._failures[name] = failure
             raise failure.error.with_traceback(None)
 
-    def _load(self, name: str) -> ModelPluginInterface:
+    def _load(self, name: str, before_load: Callable[[str, ModelPluginInterface], None]) -> ModelPluginInterface:
         plugin = self._factory.create(self._catalog.get(name), self._device)
         try:
             if plugin.uses_attention and self._attention is not None:
                 plugin.attention = self._attention(plugin.config.dtype)
+            before_load(name, plugin)
             plugin.load_model()
         except Exception as error:
             _clean_up(name, plugin)

@@ -11,7 +11,7 @@ from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
 
 
 class ModelPluginInterface(ABC):
-    """A model that headrace can run: four methods, two more if they help.
+    """A model that headrace can run: four methods, three more if they help.
 
     The engine calls `initialize`, then `load_model`, then `prepare` and `infer` many
     times, then `cleanup`. `prepare` runs on a thread beside `infer`, so it must not
@@ -60,6 +60,13 @@ class ModelPluginInterface(ABC):
     def prepare(self, items: Sequence[Item]) -> list[Prepared]:
         """Validate and encode items; by default each is passed on as it is, with size 1."""
         return [Prepared(data=item.input, params=item.params) for item in items]
+
+    def sample(self, size: int) -> Prepared | None:
+        """A made-up item of at most that size, on which is measured after loading what a batch costs.
+
+        None, the default, has it measured on the first jobs, in batches that grow.
+        """
+        return None
 
     def footprint(self) -> Footprint:
         """Bytes that the plugin expects to need; zero means "measure it"."""

@@ -167,7 +167,7 @@ def create_plugin(
 
 def infer(plugin: ModelPluginInterface, prepared: Sequence[Prepared]) -> list[Any]:
     """Run items in batches of at most `max_batch_size` and return their outputs."""
-    size = plugin.config.max_batch_size
+    size = plugin.config.max_batch_size or max(1, len(prepared))
     outcomes: list[Outcome] = []
     for begin in range(0, len(prepared), size):
         batch = prepared[begin : begin + size]

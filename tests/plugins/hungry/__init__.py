@@ -1,0 +1,1 @@
+"""A plugin that needs as much memory as it is told to."""

@@ -1,0 +1,48 @@
+"""ModelStates: the latest that an engine told of each model."""
+
+import pytest
+
+from headrace.engine.messages import Evicted, Loaded, LoadFailed, Message, Started
+from headrace.engine.states import ModelStates
+
+LOADED = Loaded(
+    model="m", seconds=1.0, max_batch_size=None, max_batch_tokens=None, batch_time_limit=9.0, weights=5
+)  # fmt: skip
+STARTED = Started(stage="load", model="m", item_ids=[1])
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ([], None),
+        ([Started(stage="infer", model="m", item_ids=[1])], None),
+        ([STARTED], "STARTING"),
+        ([STARTED, LOADED], "READY"),
+        ([STARTED, LOADED, Evicted(model="m")], "EVICTED"),
+        ([STARTED, LoadFailed(model="m", reason="no file")], "SETUP_FAILED"),
+        ([LoadFailed(model="m", reason="no file"), STARTED, LOADED], "READY"),
+    ],
+)
+def test_the_latest_message_decides(told: list[Message], state: str | None) -> None:
+    states = ModelStates()
+    for message in told:
+        states.note(message)
+    assert states.state("m", busy=False) == state
+    assert states.known == (["m"] if state else [])
+
+
+def test_a_loaded_model_whose_items_the_engine_has_is_busy() -> None:
+    states = ModelStates()
+    states.note(LOADED)
+    assert states.state("m", busy=True) == "BUSY"
+    assert (states.resident, states.loaded("m")) == (["m"], LOADED)
+    states.clear()
+    assert (states.resident, states.loaded("m"), states.state("m", busy=True)) == ([], None, None)
+
+
+def test_the_reason_of_a_failure_is_told_while_it_lasts() -> None:
+    states = ModelStates()
+    states.note(LoadFailed(model="m", reason="no file"))
+    assert states.reason("m") == "no file"
+    states.note(LOADED)
+    assert states.reason("m") == ""

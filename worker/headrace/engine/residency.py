@@ -1,0 +1,191 @@
+"""Residency: which models are on the device, what they take of it, and who makes room for whom."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.engine.guard import MemoryGuard
+from headrace.engine.rehearsal import rehearse
+from headrace.errors import HeadraceError, SetupFailed
+from headrace.hardware.meter import MemoryMeter
+from headrace.memory.allowance import Allowance
+from headrace.memory.oom import is_out_of_memory
+from headrace.memory.store import CostKey, Costs, CostStore
+from headrace.plugins.manager import PluginManager
+from headrace.sdk.plugin import ModelPluginInterface
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which what was learned is kept again.
+_KEEP_SECONDS = 30.0
+
+
+@dataclass(kw_only=True, slots=True)
+class Resident:
+    """A model on the device."""
+
+    plugin: ModelPluginInterface
+    guard: MemoryGuard
+    key: CostKey
+    #: Bytes that its weights take of the device.
+    weights: int
+    #: Seconds that loading them took.
+    load_seconds: float
+    #: Monotonic seconds when it ran last, and when its costs were kept last.
+    used_at: float
+    kept_at: float
+
+
+class Residency:
+    """Loads models, evicts those that must make room, and keeps what their batches cost.
+
+    One thread calls it.
+    """
+
+    def __init__(
+        self,
+        manager: PluginManager,
+        meter: MemoryMeter,
+        store: CostStore,
+        *,
+        on_evicted: Callable[[str], None] = lambda _: None,
+        quiesce: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing is resident yet.
+
+        Args:
+            manager: Loads and unloads plugins.
+            meter: Watches the device.
+            store: Keeps costs between runs.
+            on_evicted: Hears of each model that has made room.
+            quiesce: Waits until no other thread uses a plugin that the manager does not give any more.
+            clock: Monotonic seconds.
+        """
+        self._manager = manager
+        self._meter = meter
+        self._store = store
+        self._on_evicted = on_evicted
+        self._quiesce = quiesce
+        self._clock = clock
+        self._residents: dict[str, Resident] = {}
+        #: Bytes that this process had of the device before the present load.
+        self._held_before = 0
+
+    def get(self, model: str) -> Resident | None:
+        """A model that is on the device, noted as used now."""
+        resident = self._residents.get(model)
+        if resident is not None:
+            resident.used_at = self._clock()
+        return resident
+
+    def load(self, model: str) -> Resident:
+        """Put a model on the device; others make room for it if they must.
+
+        Raises:
+            HeadraceError: What `PluginManager.load` raises; SetupFailed also where the device is too small.
+        """
+        try:
+            return self._load(model)
+        except HeadraceError as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error
+        # Outside the except block: there the error would keep alive what was half loaded.
+        if not self.evict_idle(besides=model):
+            raise self._too_large(model) from failure
+        self._manager.forget_failure(model)
+        try:
+            return self._load(model)
+        except HeadraceError as error:
+            raise (self._too_large(model) if is_out_of_memory(error) else error) from error
+
+    def evict(self, model: str) -> None:
+        """Take a model off the device."""
+        resident = self._residents.pop(model)
+        self._keep(resident)
+        self._manager.unload(model, self._quiesce)
+        self._meter.release()
+        logger.info("model %s evicted", model)
+        self._on_evicted(model)
+
+    def evict_idle(self, *, besides: str) -> int:
+        """Take all models but one and the pinned ones off the device; return how many."""
+        idle = [name for name, each in self._residents.items() if name != besides and not each.plugin.config.pinned]
+        for name in idle:
+            self.evict(name)
+        return len(idle)
+
+    def keep(self) -> None:
+        """Keep what was learned since the last time, now and then."""
+        for resident in self._residents.values():
+            if self._clock() - resident.kept_at > _KEEP_SECONDS:
+                self._keep(resident)
+
+    def close(self) -> None:
+        """Take all off the device, the last loaded one first."""
+        for resident in self._residents.values():
+            self._keep(resident)
+        self._residents.clear()
+        self._manager.close()
+
+    def _load(self, model: str) -> Resident:
+        begin = self._clock()
+        plugin = self._manager.load(model, before_load=self._make_room)
+        self._meter.release()
+        key = self._key(model, plugin)
+        costs = self._store.load(key)
+        allowance = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
+        allowance.restore(costs.memory, costs.time)
+        guard = MemoryGuard(self._meter, allowance, make_room=lambda: self._give_way(model), clock=self._clock)
+        if not costs.memory:
+            rehearse(model, plugin, guard)
+        now = self._clock()
+        weights = max(0, self._meter.held - self._held_before)
+        resident = Resident(
+            plugin=plugin, guard=guard, key=key, weights=weights, load_seconds=now - begin, used_at=now, kept_at=now
+        )
+        self._residents[model] = resident
+        return resident
+
+    def _make_room(self, model: str, plugin: ModelPluginInterface) -> None:
+        """Evict the longest unused until the weights fit, as far as is known how large they are."""
+        known = self._store.load(self._key(model, plugin)).weights or plugin.footprint().weights
+        while known > self._meter.room and (victim := self._longest_unused()):
+            self.evict(victim)
+        self._meter.release()
+        self._held_before = self._meter.held
+
+    def _longest_unused(self) -> str | None:
+        idle = [(each.used_at, name) for name, each in self._residents.items() if not each.plugin.config.pinned]
+        return min(idle)[1] if idle else None
+
+    def _give_way(self, model: str) -> None:
+        self.evict_idle(besides=model)
+
+    def _too_large(self, model: str) -> SetupFailed:
+        profile = self._meter.profile()
+        return SetupFailed(
+            f"model {model} does not fit: {self._meter.room / 2**20:,.1f} MiB of {profile.total / 2**20:,.0f} are "
+            "free on this device; use a larger one, a smaller dtype, or end what else uses it"
+        )
+
+    def _key(self, model: str, plugin: ModelPluginInterface) -> CostKey:
+        return CostKey(
+            model=model,
+            version=self._manager.version(model),
+            device=self._meter.profile().name,
+            config=plugin.config.model_dump_json(),
+        )
+
+    def _keep(self, resident: Resident) -> None:
+        allowance = resident.guard.allowance
+        resident.kept_at = self._clock()
+        costs = Costs(
+            weights=resident.weights,
+            load_seconds=resident.load_seconds,
+            memory=allowance.memory.kept,
+            time=allowance.time.kept,
+        )
+        self._store.save(resident.key, costs)

@@ -1,0 +1,68 @@
+"""ModelStates: what an engine has told of its models."""
+
+from typing import Literal, TypeGuard
+
+from headrace.engine.messages import Evicted, Loaded, LoadFailed, Message, Started
+
+#: As `headrace models` shows them; a model that has had no job here has none.
+State = Literal["STARTING", "READY", "BUSY", "EVICTED", "SETUP_FAILED"]
+
+
+class ModelStates:
+    """The latest that was told of each model."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Loaded | LoadFailed | Evicted | Started] = {}
+
+    def note(self, message: Message) -> None:
+        """Take in what concerns a model's state; the rest is none of its business."""
+        if isinstance(message, Loaded | LoadFailed | Evicted) or _begins_loading(message):
+            self._told[message.model] = message
+
+    def clear(self) -> None:
+        """The engine has gone, and its models with it."""
+        self._told.clear()
+
+    def loaded(self, model: str) -> Loaded | None:
+        """What a resident model has; None for one that is not."""
+        told = self._told.get(model)
+        return told if isinstance(told, Loaded) else None
+
+    @property
+    def resident(self) -> list[str]:
+        """Models whose weights are on the device."""
+        return sorted(model for model, told in self._told.items() if isinstance(told, Loaded))
+
+    @property
+    def known(self) -> list[str]:
+        """Models that have a state."""
+        return sorted(self._told)
+
+    def state(self, model: str, *, busy: bool) -> State | None:
+        """A model's state.
+
+        Args:
+            model: Its name.
+            busy: Whether the engine has items of it.
+        """
+        told = self._told.get(model)
+        match told:
+            case Loaded():
+                return "BUSY" if busy else "READY"
+            case Started():
+                return "STARTING"
+            case LoadFailed():
+                return "SETUP_FAILED"
+            case Evicted():
+                return "EVICTED"
+            case _:
+                return None
+
+    def reason(self, model: str) -> str:
+        """Why a model cannot be used; empty if it can."""
+        told = self._told.get(model)
+        return told.reason if isinstance(told, LoadFailed) else ""
+
+
+def _begins_loading(message: Message) -> TypeGuard[Started]:
+    return isinstance(message, Started) and message.stage == "load"

@@ -1,0 +1,158 @@
+"""Virtual memory of a device that is not there: counted, told by a file, and enforced.
+
+It lets everything that adapts to a device's memory be proved, and rehearsed, on any machine.
+"""
+
+import contextlib
+import gc
+import mmap
+import struct
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from headrace.hardware.meter import MemoryMeter, Peak
+from headrace.hardware.profile import DeviceProfile
+from headrace.sdk.device import Device
+
+#: The file: total bytes, and those that others use.
+_NUMBERS = struct.Struct("<QQ")
+
+
+class VirtualMemory:
+    """A byte budget; what others use of it may change at any moment."""
+
+    def __init__(self, source: int | Path) -> None:
+        """Take a size in bytes, or a file that `write_virtual` makes and another process may change."""
+        self._numbers: bytes | mmap.mmap
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                self._numbers = mmap.mmap(file.fileno(), _NUMBERS.size, access=mmap.ACCESS_READ)
+        else:
+            self._numbers = _NUMBERS.pack(source, 0)
+        #: Bytes that this process has, and the most that it has had since someone asked.
+        self.held = self.peak = 0
+        self._lock = threading.RLock()
+
+    @property
+    def total(self) -> int:
+        """Bytes of the device."""
+        return int(_NUMBERS.unpack_from(self._numbers)[0])
+
+    @property
+    def free(self) -> int:
+        """Bytes that nobody uses."""
+        total, others = _NUMBERS.unpack_from(self._numbers)
+        return max(0, int(total - others) - self.held)
+
+    def take(self, count: int) -> None:
+        """Use so many bytes.
+
+        Raises:
+            MemoryError: If they are not free; the message says it as torch does.
+        """
+        with self._lock:
+            if count > (free := self.free):
+                raise MemoryError(f"the virtual device is out of memory: tried to allocate {count} bytes, {free} free")
+            self.held += count
+            self.peak = max(self.peak, self.held)
+
+    def give(self, count: int) -> None:
+        """Use so many bytes no longer."""
+        # Hazard: runs wherever an object happens to die, inside `take` too; hence the reentrant lock.
+        with self._lock:
+            self.held -= count
+
+    def enforce(self) -> contextlib.AbstractContextManager[Any]:
+        """Count the storages of all tensors that this thread makes, and raise torch's error beyond the budget."""
+        return _counting_mode(self)
+
+
+class VirtualMeter(MemoryMeter):
+    """Watches a virtual device; exact."""
+
+    def __init__(self, memory: VirtualMemory, device: Device, utilization: float) -> None:
+        super().__init__(lambda: virtual_profile(memory, device), utilization)
+        self._memory = memory
+        self._before = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of live tensors."""
+        return self._memory.held
+
+    def begin(self, *, exactly: bool) -> None:
+        """Reset the peak."""
+        self._before = self._memory.peak = self._memory.held
+
+    def end(self) -> Peak:
+        """The peak of live tensors."""
+        count = self._memory.peak - self._before
+        return Peak(count, count)
+
+    def release(self) -> None:
+        """Collect garbage; tensors in cycles die with it."""
+        gc.collect()
+
+
+def virtual_profile(memory: VirtualMemory, device: Device) -> DeviceProfile:
+    """A virtual device now, as an analyzer tells of a real one."""
+    total, free = memory.total, memory.free
+    return DeviceProfile(
+        device=device,
+        name="virtual device",
+        total=total,
+        free=free,
+        used_by_us=memory.held,
+        used_by_others=max(0, total - free - memory.held),
+    )
+
+
+def write_virtual(path: Path, *, total: int, others: int = 0) -> None:
+    """Make or change the file of a virtual device; processes that have it open see it at once."""
+    # Hazard: in place, since they have it mapped.
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.write(_NUMBERS.pack(total, others))
+
+
+def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[Any]:
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    # A mode counts the tensors of its own thread: no plugin may share a batch among several.
+    torch.set_num_threads(1)
+
+    class CountingMode(TorchDispatchMode):  # type: ignore[misc, unused-ignore]  # has no types
+        """Counts storages when an operator returns them, and until they die."""
+
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]  # the same
+            self._known = weakref.WeakSet[Any]()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for storage in _storages(tree_leaves(result), torch.Tensor):
+                if storage not in self._known:
+                    self._count(storage)
+            return result
+
+        def _count(self, storage: Any) -> None:
+            try:
+                memory.take(storage.nbytes())
+            except MemoryError as error:
+                raise torch.OutOfMemoryError(str(error)) from None
+            self._known.add(storage)
+            weakref.finalize(storage, memory.give, storage.nbytes())
+
+    return CountingMode()
+
+
+def _storages(leaves: list[Any], tensor: Any) -> Iterator[Any]:
+    for leaf in leaves:
+        if isinstance(leaf, tensor):
+            # Packed weights of some CPU kernels are opaque: their bytes cannot be told.
+            with contextlib.suppress(NotImplementedError, RuntimeError):
+                yield leaf.untyped_storage()

@@ -1,0 +1,42 @@
+"""Ceiling: how much memory there really is, where a device promises more than it gives. Pure."""
+
+#: Share of what failed within which it is not searched any further.
+_CLOSE = 0.1
+#: Seconds after which what failed is forgotten, since the device may have changed.
+_FORGET = 600.0
+
+
+class Ceiling:
+    """A bisection between the most that was had and the least that was not.
+
+    A limit on the address space, a control group that cannot be seen and an allocator in pieces
+    all make an allocation fail while the device tells of free memory.
+    """
+
+    def __init__(self) -> None:
+        self._had = 0.0
+        self._failed = float("inf")
+        self._until = 0.0
+
+    def limit(self, now: float) -> float:
+        """Bytes that may be tried; infinite where nothing has failed.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        if now >= self._until:
+            self._failed = float("inf")
+        if self._failed == float("inf"):
+            return self._failed
+        gap = self._failed - self._had
+        return self._had if gap <= _CLOSE * self._failed else self._had + gap / 2
+
+    def had(self, count: float) -> None:
+        """So many bytes were had."""
+        self._had = min(max(self._had, count), self._failed)
+
+    def failed(self, count: float, now: float) -> None:
+        """So many bytes could not be had, though the device told of more."""
+        self._failed = min(self._failed, count)
+        self._had = min(self._had, self._failed * (1 - _CLOSE))
+        self._until = now + _FORGET
