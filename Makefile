@@ -15,7 +15,7 @@ PURE := */memory/plan.py,*/memory/cost.py,*/attention/select.py,*/engine/judge.p
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docker-check docs \
-	test-unit test-integration test-models coverage chaos chaos-plain bench clean distclean
+	test-unit test-integration test-models coverage chaos chaos-plain limited bench clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ chaos: $(READY)  ## Kill, stop, cut and fill for some minutes, and account for e
 
 chaos-plain: $(READY)  ## The same done to plain Celery
 	@$(BIN)/python -m tests.faults --plain
+
+limited: $(READY)  ## MiniLM for two minutes under a limit of its address space
+	@$(BIN)/python -m tests.models.minilm.performance.limited 120
 
 bench: .venv/.ready-bench  ## Throughput beside other ways to embed the same texts
 	@$(BIN)/python -m benchmarks.models.minilm.bulk

@@ -16,6 +16,9 @@ from plugin_pkgs.minilm.dense import Dense, make_dense
 
 #: Tokens of a full batch under the default configuration.
 _USUAL_TOKENS = 1024
+#: Packed batches are filled up to a multiple of so many tokens. For every other count of tokens, oneDNN makes
+#: and keeps kernels anew: 2 MB and some milliseconds each.
+_MULTIPLE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class PackedEncoder:
         self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
         self._device = device
         self._counting = Lock()
-        #: Forward passes and tokens computed so far, padding included (there is none).
+        #: Forward passes and tokens computed so far, what fills up to a multiple included.
         self.forwards = 0
         self.tokens = 0
 
@@ -117,7 +120,8 @@ class PackedEncoder:
         Returns:
             (sequences, hidden), float32, each of unit length.
         """
-        packed = Packed.of(sequences, self._device)
+        filling = [0] * (-sum(map(len, sequences)) % _MULTIPLE)
+        packed = Packed.of([*sequences, filling] if filling else sequences, self._device)
         # Shards embed on several threads at once.
         with self._counting:
             self.forwards += 1
@@ -125,7 +129,7 @@ class PackedEncoder:
         hidden = self._norm(embedding(packed.ids, self._words) + embedding(packed.positions, self._places))
         for layer in self._layers:
             hidden = self._forward(layer, hidden, packed, attention)
-        return _mean_pool(hidden, packed)
+        return _mean_pool(hidden, packed)[: len(sequences)]
 
     def _forward(self, layer: Layer, x: Tensor, packed: Packed, attention: AttentionStrategy) -> Tensor:
         q, k, v = layer.qkv(x).view(len(x), 3, self._heads, -1).unbind(1)

@@ -1,7 +1,10 @@
 """Workers on GPUs that NVML's stand-in shows; no kernel runs, since there is no CUDA behind it."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tests.utils.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
+GIB = 2**30
 UUIDS = ["GPU-first-1", "GPU-second-2"]
 
 
@@ -34,6 +38,39 @@ def test_each_gpu_has_a_worker_whose_engine_sees_it_and_no_other(settings: Setti
             assert engines == {"cuda:0": UUIDS[1], "cuda:1": UUIDS[0]}
             launcher.terminate()
             assert launcher.wait(60) == 0
+
+
+def test_memory_that_another_process_takes_shrinks_the_next_batch_and_its_return_grows_it_back(
+    settings: Settings, tmp_path: Path
+) -> None:
+    # What a unit is claimed to need is doubted by half: 2 GiB an item.
+    models = {"hungry": {"claim": GIB, "seconds": 0.02}}
+    stand_in = StandIn(tmp_path, [Gpu(uuid=UUIDS[0], total=84 * GIB, free=84 * GIB)])
+    with EmbeddedBroker(settings.state_dir, bundled=True) as url, Client(url, settings=settings) as client:
+        environment = {
+            **stand_in.environment,
+            "HEADRACE_REDIS_URL": url,
+            "HEADRACE_MODELS": json.dumps(models),
+            "HEADRACE_GPU_MEMORY_UTILIZATION": "1",
+        }
+        command = [sys.executable, "-m", "headrace", "worker", "--models", "hungry"]
+        largest = []
+        with subprocess.Popen(command, env=environment) as launcher, ended(launcher):
+            for free in (84, 5, 84):
+                stand_in.change(0, free=free * GIB)
+                jobs = client.submit_many("hungry", [{"size": 1}] * 200)
+                largest.append(max(job.result(timeout=30)["batch"] for job in jobs))
+    assert largest == [42, 2, 42]
+
+
+@contextmanager
+def ended(launcher: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ends a launcher, also after a failure."""
+    try:
+        yield
+    finally:
+        launcher.terminate()
+        launcher.wait(60)
 
 
 def _two(client: Client) -> list[tuple[str, str]]:

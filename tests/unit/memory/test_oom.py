@@ -29,6 +29,7 @@ class Mute(RuntimeError):
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), 2 * 2**30),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."), 4096),
         (RuntimeError("CUDA error: out of memory"), 0),
+        (RuntimeError("could not create a primitive"), 0),
         (_cause(MemoryError("tried to allocate 12 bytes")), 12),
     ],
 )  # fmt: skip

@@ -19,6 +19,14 @@ _DYING_LIMIT = 1.0
 _KILL_LIMIT = 5.0
 #: Seconds that an engine may take to clean up after Shutdown.
 _SHUTDOWN_LIMIT = 5.0
+#: What an engine's libraries are told, unless the user tells them otherwise, so that memory is free again once
+#: it was freed. By default glibc keeps blocks of up to 32 MiB, in an arena for each thread, and oneDNN the
+#: kernels of 1,024 shapes of matrices: half a gigabyte. No difference in speed was measured.
+FRUGAL = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2 * 2**20),
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+}
 
 
 class EngineProcess:
@@ -26,7 +34,7 @@ class EngineProcess:
 
     def __init__(self, device: str, environment: Mapping[str, str]) -> None:
         self._device = device
-        self._environment = dict(environment)
+        self._environment = {**FRUGAL, **environment}
         self._decoder = Decoder()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None

@@ -1,7 +1,7 @@
 """Ceiling: how much memory there really is, where a device promises more than it gives. Pure."""
 
-#: Share of what failed within which it is not searched any further.
-_CLOSE = 0.1
+#: Share of what failed within which it is not searched any further: what fails moves while caches fill.
+_CLOSE = 0.25
 #: Seconds after which what failed is forgotten, since the device may have changed.
 _FORGET = 600.0
 

@@ -5,8 +5,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-#: What the allocators of torch say; CUDA's error has a class of its own.
-_WORDS = ("can't allocate memory", "out of memory", "cannot allocate memory")
+#: What the allocators of torch and of oneDNN say; CUDA's error has a class of its own.
+_WORDS = ("can't allocate memory", "out of memory", "cannot allocate memory", "could not create a primitive")
 _TRIED = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|[KMGTPE]iB)")
 _POWERS = "_KMGTPE"
 #: Errors behind an error that are looked at.

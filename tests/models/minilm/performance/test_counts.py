@@ -11,6 +11,8 @@ from tests.models.minilm.conftest import load
 
 FLOAT32, BFLOAT16 = 4, 2
 PARAMETERS = 22_565_376
+#: Tokens are filled up to a multiple of this.
+MULTIPLE = 32
 
 
 @pytest.fixture
@@ -27,17 +29,18 @@ def _plan(plugin: ModelPluginInterface, prepared: list[Prepared]) -> list[list[P
     return [[prepared[position] for position in batch] for batch in batches]
 
 
-def test_a_batch_is_one_forward_and_no_token_of_padding(plugin: MiniLMPlugin, prepared: list[Prepared]) -> None:
+def test_a_batch_is_one_forward_and_hardly_a_token_of_padding(plugin: MiniLMPlugin, prepared: list[Prepared]) -> None:
     assert plugin.encoder is not None
     forwards, tokens = plugin.encoder.forwards, plugin.encoder.tokens
     batches = _plan(plugin, prepared)
     for batch in batches:
         plugin.infer(batch)
     assert plugin.encoder.forwards - forwards == len(batches)
-    assert plugin.encoder.tokens - tokens == sum(each.size for each in prepared)
+    padding = plugin.encoder.tokens - tokens - sum(each.size for each in prepared)
+    assert 0 <= padding < MULTIPLE * len(batches)
 
 
-def test_shards_are_one_forward_each_and_no_token_more(prepared: list[Prepared]) -> None:
+def test_shards_are_one_forward_each_and_hardly_a_token_more(prepared: list[Prepared]) -> None:
     sharded = load(dtype="float32", shards=2)
     assert isinstance(sharded, MiniLMPlugin)
     assert sharded.encoder is not None
@@ -45,7 +48,8 @@ def test_shards_are_one_forward_each_and_no_token_more(prepared: list[Prepared])
     for batch in batches:
         sharded.infer(batch)
     assert sharded.encoder.forwards == sum(min(2, len(batch)) for batch in batches)
-    assert sharded.encoder.tokens == sum(each.size for each in prepared)
+    padding = sharded.encoder.tokens - sum(each.size for each in prepared)
+    assert 0 <= padding < MULTIPLE * sharded.encoder.forwards
     sharded.cleanup()
 
 
@@ -65,7 +69,8 @@ def test_attention_is_called_once_a_layer_with_all_sequences(
     batch = prepared[:10]
     plugin.infer(batch)
     sizes = [each.size for each in batch]
-    assert fake.calls == [(sum(sizes), 10, max(sizes))] * 6
+    filled = -(-sum(sizes) // MULTIPLE) * MULTIPLE
+    assert fake.calls == [(filled, 11, max(sizes))] * 6
 
 
 def test_an_output_takes_four_bytes_a_number(plugin: MiniLMPlugin, prepared: list[Prepared]) -> None:
