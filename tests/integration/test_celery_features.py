@@ -141,6 +141,35 @@ def test_revoke_while_waiting_and_while_running_drops_the_result(client: Client,
     assert client.submit("faulty", {"text": "after"}).result(timeout=20)["text"] == "after"
 
 
+@pytest.mark.parametrize("how", ["client", "celery"])
+def test_terminate_ends_what_runs_and_the_rest_of_its_window_runs_again(
+    client: Client, producer: Celery, tmp_path: Path, how: str
+) -> None:
+    begun = tmp_path / "begun"
+    _busy(client, tmp_path)
+    slow = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 60, "path": str(begun)})
+    others = client.submit_many("faulty", [{"text": str(each)} for each in range(5)])
+    wait_until(lambda: "slow" in begun.read_text().split())
+    if how == "client":
+        slow.cancel(terminate=True)
+    else:
+        producer.control.revoke(slow.id, terminate=True)
+    with pytest.raises(JobRevoked):
+        slow.result(timeout=20)
+    outputs = [job.result(timeout=20) for job in others]
+    assert [(output["text"], output["attempt"]) for output in outputs] == [(str(each), 1) for each in range(5)]
+    assert not any(client.app.control.inspect(timeout=1.0).active().values())
+
+
+def test_a_cancelled_job_that_runs_is_active_until_it_is_through(client: Client, tmp_path: Path) -> None:
+    running = _busy(client, tmp_path)
+    running.cancel()
+    assert not running.done()
+    with pytest.raises(JobRevoked):
+        running.result(timeout=20)
+    wait_until(lambda: not any(client.app.control.inspect(timeout=0.5).active().values()))
+
+
 def test_a_hard_time_limit_kills_the_engine_and_fails_its_item_alone(client: Client, producer: Celery) -> None:
     slow = producer.send_task(
         QUEUE, args=[[{"text": "a"}, {"text": "b", "do": "sleep", "seconds": 60}]], queue=QUEUE, time_limit=1

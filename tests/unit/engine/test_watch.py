@@ -75,3 +75,13 @@ def test_the_log_names_stages_models_and_numbers(watch: Watch) -> None:
     watch.started(_started("infer", 1), limit=5.0)
     watch.started(_started("prepare", 2, 3), limit=5.0)
     assert describe(list(watch)) == "infer of 1 m items, prepare of 2 m items"
+
+
+@pytest.mark.parametrize(
+    ("stages", "foremost"),
+    [({}, []), ({"prepare": 1}, [1]), ({"prepare": 1, "infer": 2}, [2]), ({"load": 1, "prepare": 2}, [])],
+)
+def test_what_keeps_the_engine_from_anything_else(watch: Watch, stages: dict[Stage, int], foremost: list[int]) -> None:
+    for stage, item_id in stages.items():
+        watch.started(_started(stage, item_id), limit=5.0)
+    assert list(watch.foremost) == foremost

@@ -47,6 +47,8 @@ class Job:
     seconds: float = 0.0
     #: Revoked, terminated or settled: whatever still arrives is dropped.
     closed: bool = False
+    #: It was revoked while it ran: nothing more of it begins, and what runs ends.
+    withdrawn: bool = False
 
     @property
     def tag(self) -> str:
@@ -88,6 +90,11 @@ class Job:
         self.item_ids += [item.item_id for item in items]
         return items
 
+    def withdraw(self) -> None:
+        """Forget the inputs that were not handed over."""
+        self.withdrawn = True
+        del self.inputs[len(self.item_ids) :]
+
     def results(self) -> list[Outcome]:
         """The outcomes in the order of the inputs."""
         return [self.outcomes[item_id] for item_id in self.item_ids]
@@ -103,6 +110,7 @@ class Job:
     def terminate(self, signal: int | None = None) -> None:
         """Celery's terminate, after it has marked a running request REVOKED.
 
-        Nothing is signalled: the worker's own pid is the only one that Celery knows.
+        No signal is sent: the worker's own pid is the only one that Celery knows. The engine is ended
+        if it runs the job.
         """
         self.on_terminate(self)

@@ -68,6 +68,11 @@ class EngineSlot:
         """The engine is ended on purpose: none is planned."""
         self.engine, self.ready = None, False
 
+    def replace(self) -> None:
+        """The engine is ended on purpose: the next one is due at once."""
+        self.vacate()
+        self._restart_at = self._clock()
+
     def prove(self) -> None:
         """The engine has answered something: its next death is a first one."""
         self._backoff.reset()

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from headrace.engine.messages import Ended, Stage, Started
 
+#: Stages by what keeps the engine from anything else.
+_RANK: tuple[Stage, ...] = ("load", "infer", "prepare")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
@@ -48,6 +51,16 @@ class Watch:
         """A stage that has passed its limit, if there is one."""
         now = self._clock()
         return next((each for each in self._running.values() if now - each.since > each.limit), None)
+
+    @property
+    def foremost(self) -> Sequence[int]:
+        """Items of the batch that runs; without one those of what it waits for, unless that is a load.
+
+        To end an engine for an item that is prepared beside a batch, or before a model that must be
+        loaded in any case, would cost the others more than the item does.
+        """
+        foremost = min(self._running.values(), key=lambda each: _RANK.index(each.stage), default=None)
+        return foremost.item_ids if foremost and foremost.stage != "load" else ()
 
     def __iter__(self) -> Iterator[Running]:
         """Everything that runs."""
