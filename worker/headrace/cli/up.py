@@ -29,11 +29,11 @@ def up(
 ) -> None:
     """Run broker, workers and Flower here.
 
-    Ctrl-C lets running batches finish; a second one hurries.
+    Ctrl-C lets running batches finish; a second one hurries, as SIGQUIT does at once.
     """
     from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
-    from headrace.cli.serving import drain, name_prefix
+    from headrace.cli.serving import drain, ending, name_prefix
     from headrace.cli.session import check_models, registry_of
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, log_file, parse_devices
@@ -57,7 +57,7 @@ def up(
         board = Board(launcher, registry, flower)
         while not signals.wait(_LOOK_SECONDS):
             board.look()
-        typer.echo("ending when the running batches are done; Ctrl-C again hurries")
+        typer.echo(ending(signals, again="Ctrl-C again"))
         drain(launcher, signals)
 
 
