@@ -15,6 +15,7 @@ from headrace.errors import (
     DeadlineExceeded,
     InferenceFailed,
     InvalidInput,
+    InvalidOutput,
     JobRevoked,
     ResultTimeout,
     TimeLimitExceeded,
@@ -182,6 +183,16 @@ def test_a_hard_time_limit_kills_the_engine_and_fails_its_item_alone(client: Cli
 def test_an_exception_reaches_the_client_with_its_code(client: Client) -> None:
     with pytest.raises(InferenceFailed, match="ValueError"):
         client.submit("faulty", {"text": "x", "do": "raise"}).result(timeout=20)
+
+
+def test_an_output_that_is_no_number_fails_alone_whoever_asked_for_it(client: Client, producer: Celery) -> None:
+    bad = {"text": "b", "do": "nan"}
+    with pytest.raises(InvalidOutput, match="NaN"):
+        client.submit("faulty", bad).result(timeout=20)
+    items = list(client.map("faulty", [{"text": "a"}, bad]))
+    assert [item.error and item.error.code for item in items] == [None, "invalid_output"]
+    sent = producer.send_task(QUEUE, args=[[{"text": "a"}, bad]], queue=QUEUE)
+    assert [row.get("error", {}).get("code") for row in sent.get(timeout=20)] == [None, "invalid_output"]
 
 
 def test_a_refused_item_fails_with_the_plugins_reason(client: Client) -> None:

@@ -17,6 +17,7 @@
     |   +-- SetupFailed           setup_failed
     +-- InferenceFailed           inference_failed
     |   +-- BatchLawBroken        batch_law_broken
+    |   +-- InvalidOutput         invalid_output
     +-- EngineDied                engine_died
     +-- AttemptsExhausted         attempts_exhausted
     +-- TimeLimitExceeded         time_limit_exceeded
@@ -142,6 +143,12 @@ class BatchLawBroken(InferenceFailed):
     """The plugin returned another number of outcomes than it got inputs, or something else."""
 
     code = "batch_law_broken"
+
+
+class InvalidOutput(InferenceFailed):
+    """The plugin's output is nothing that JSON or an array of finite numbers can hold."""
+
+    code = "invalid_output"
 
 
 class EngineDied(HeadraceError):
