@@ -81,6 +81,14 @@ def test_a_message_that_is_no_job_fails_alone(client: Client, producer: Celery, 
         client.pending(sent.id).result(timeout=20)
 
 
+def test_params_that_a_model_has_not_declared_fail_their_job_alone(client: Client, producer: Celery) -> None:
+    sent = producer.send_task(QUEUE, args=[{"text": "a"}], kwargs={"tpo": 3}, queue=QUEUE)
+    with pytest.raises(InvalidInput, match="params for faulty: it has none named 'tpo'"):
+        client.pending(sent.id).result(timeout=20)
+    good = producer.send_task(QUEUE, args=[{"text": "a"}], kwargs={"top": 3}, queue=QUEUE)
+    assert good.get(timeout=20)["text"] == "a"
+
+
 def test_group(producer: Celery) -> None:
     results = group(_job(producer, str(each)) for each in range(5)).apply_async().get(timeout=20)
     assert _texts(results) == list("01234")
