@@ -126,7 +126,7 @@ class Client:
             params: The model's parameters for this job.
             expires: Seconds until a job that has not started is revoked.
             deadline: Seconds until a job that has not run is failed.
-            priority: "high" runs before "normal", and that before "low".
+            priority: "high" is claimed before "normal", and that before "low"; what is claimed runs in any order.
             idempotency_key: Any text. Who submits with it again, within a day or as long as
                 `idempotency_window` says, gets the first one's job, whatever the input.
 

@@ -106,4 +106,8 @@ def test_an_engine_that_is_ended_on_purpose_is_replaced_at_once_however_often(sl
     for _ in range(4):
         slot.fill()
         slot.replace()
-        assert (slot.engine, slot.ready, slot.is_due()) == (None, False, True)
+        assert (slot.engine, slot.ready, slot.is_due(), slot.restarts) == (None, False, True, 0)
+    slot.fill()
+    slot.empty()
+    slot.fill()
+    assert slot.restarts == 1

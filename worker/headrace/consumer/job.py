@@ -85,8 +85,10 @@ class Job:
             expires=self.expires,
             time_limit=self.time_limit,
             attempt=self.lost_attempts + 1,
+            job_id=self.request.id,
         )
-        items = [WorkItem(next(_item_ids), value, terms) for value in self.inputs[begin : begin + count]]
+        inputs = enumerate(self.inputs[begin : begin + count], begin)
+        items = [WorkItem(next(_item_ids), value, terms, position) for position, value in inputs]
         self.item_ids += [item.item_id for item in items]
         return items
 

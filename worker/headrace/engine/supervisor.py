@@ -9,6 +9,7 @@ from headrace.engine import messages
 from headrace.engine.custody import Custody
 from headrace.engine.judge import Death, Judge
 from headrace.engine.limits import Limits
+from headrace.engine.names import name_items
 from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
 from headrace.engine.watch import Running, Watch, describe
@@ -58,7 +59,7 @@ class EngineSupervisor:
 
     @property
     def restarts(self) -> int:
-        """Engines started after the first one."""
+        """Engines started in place of one that died."""
         return self._slot.restarts
 
     def start(self) -> None:
@@ -133,9 +134,7 @@ class EngineSupervisor:
     # -- to the engine
 
     def _pump(self) -> None:
-        if not self._slot.ready:
-            return
-        if self._isolating and self._custody.sent:
+        if not self._slot.ready or (self._isolating and self._custody.sent):
             return
         self._isolating = bool(self._judge.suspects)
         if not self._isolating:
@@ -219,10 +218,11 @@ class EngineSupervisor:
             return
         was_ready = self._slot.empty()
         how, running = self._bury(engine)
-        logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running))
+        logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running, self._custody.items))
         death = Death(how=how, running=running, overdue=overdue, was_ready=was_ready, sent=self._custody.sent)
         verdict = self._judge.judge(death, self._custody.items)
         for item_ids, error in verdict.failed:
+            logger.error("failed: %s: %s", name_items(item_ids, self._custody.items), error)
             self._fail(item_ids, error)
         self._custody.take_back(verdict.suspects)
         self._isolating = False

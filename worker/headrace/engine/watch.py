@@ -1,9 +1,11 @@
 """Watch: what the engine is busy with, since when, and how long that may take."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.engine.messages import Ended, Stage, Started
+from headrace.engine.names import name_items
+from headrace.engine.work import WorkItem
 
 #: Stages by what keeps the engine from anything else.
 _RANK: tuple[Stage, ...] = ("load", "infer", "prepare")
@@ -67,6 +69,11 @@ class Watch:
         return iter(tuple(self._running.values()))
 
 
-def describe(running: Sequence[Running]) -> str:
+def describe(running: Sequence[Running], items: Mapping[int, WorkItem]) -> str:
     """What was running, for the log."""
-    return ", ".join(f"{each.stage} of {len(each.item_ids)} {each.model} items" for each in running) or "nothing"
+    return "; ".join(_describe(each, items) for each in running) or "nothing"
+
+
+def _describe(running: Running, items: Mapping[int, WorkItem]) -> str:
+    what = f"{running.stage} of {len(running.item_ids)} {running.model} items"
+    return f"{what} ({name_items(running.item_ids, items) or 'all of them answered'})"
