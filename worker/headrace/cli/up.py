@@ -33,6 +33,7 @@ def up(
     """
     from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
+    from headrace.cli.flower import warn_if_open
     from headrace.cli.serving import drain, ending, name_prefix
     from headrace.cli.session import check_models, registry_of
     from headrace.cli.signals import collected_signals
@@ -43,6 +44,8 @@ def up(
     settings, names, found = get_settings(), parse_names(models), parse_devices(devices)
     check_models(discover(settings.plugin_path), names)
     options = None if no_flower else _flower_options(port, basic_auth)
+    if options:
+        warn_if_open(options)
     with ExitStack() as stack:
         signals = stack.enter_context(collected_signals())
         url = stack.enter_context(open_broker(settings))
