@@ -72,7 +72,10 @@ def test_to_json_replaces_arrays_at_any_depth() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1, "a", None, {"a": [1, {1: None, 0.5: "b"}, (True, [np.arange(3)])]}, [1.5] * 1000, [1.5, 1, "a"], np.float32(1)],
+    [
+        *(1, "a", None, {"a": [1, {1: None, 0.5: "b"}, (True, [np.arange(3)])]}, np.float32(1)),
+        *([1.5] * 1000, [1.5, 1, "a"], [1.5, 1, True], [1, "a"]),
+    ],
 )
 def test_what_comes_back_as_it_went_is_let_through(value: Any) -> None:
     codec.check(value)
@@ -91,6 +94,7 @@ def test_what_does_not_is_refused(value: Any) -> None:
     [
         lambda number: number,
         lambda number: [1.0, number, 2.0],
+        lambda number: [1, number, True],
         lambda number: {"a": ["b", (None, number)]},
         lambda number: np.array([[0.0, number]], np.float32),
         lambda number: [np.float16(number)],

@@ -16,6 +16,8 @@ _KEYS = (str, int, float, type(None))
 #: Types of values that hold no others.
 _PLAIN = {str, int, float, bool, type(None)}
 
+_NUMBERS = {float, int, bool}
+
 #: First bytes of a msgpack mapping: fixmap, map 16, map 32.
 _MAP_STARTS = {bytes([first]) for first in (*range(0x80, 0x90), 0xDE, 0xDF)}
 
@@ -60,7 +62,7 @@ def _check(value: Any) -> None:
 def _check_list(value: Sequence[Any]) -> None:
     # Performance: a list of a million numbers is looked through in C.
     kinds = set(map(type, value))
-    if kinds == {float}:
+    if float in kinds and kinds <= _NUMBERS:
         if not (math.isfinite(sum(value)) or all(map(math.isfinite, value))):
             raise ValueError("it holds NaN or an infinite number")
     elif float in kinds or not kinds <= _PLAIN:
