@@ -15,6 +15,7 @@ from headrace.errors import (
     DeadlineExceeded,
     InferenceFailed,
     InvalidInput,
+    InvalidOutput,
     JobRevoked,
     ResultTimeout,
     TimeLimitExceeded,
@@ -80,6 +81,14 @@ def test_a_message_that_is_no_job_fails_alone(client: Client, producer: Celery, 
         client.pending(sent.id).result(timeout=20)
 
 
+def test_params_that_a_model_has_not_declared_fail_their_job_alone(client: Client, producer: Celery) -> None:
+    sent = producer.send_task(QUEUE, args=[{"text": "a"}], kwargs={"tpo": 3}, queue=QUEUE)
+    with pytest.raises(InvalidInput, match="params for faulty: it has none named 'tpo'"):
+        client.pending(sent.id).result(timeout=20)
+    good = producer.send_task(QUEUE, args=[{"text": "a"}], kwargs={"top": 3}, queue=QUEUE)
+    assert good.get(timeout=20)["text"] == "a"
+
+
 def test_group(producer: Celery) -> None:
     results = group(_job(producer, str(each)) for each in range(5)).apply_async().get(timeout=20)
     assert _texts(results) == list("01234")
@@ -141,6 +150,35 @@ def test_revoke_while_waiting_and_while_running_drops_the_result(client: Client,
     assert client.submit("faulty", {"text": "after"}).result(timeout=20)["text"] == "after"
 
 
+@pytest.mark.parametrize("how", ["client", "celery"])
+def test_terminate_ends_what_runs_and_the_rest_of_its_window_runs_again(
+    client: Client, producer: Celery, tmp_path: Path, how: str
+) -> None:
+    begun = tmp_path / "begun"
+    _busy(client, tmp_path)
+    slow = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 60, "path": str(begun)})
+    others = client.submit_many("faulty", [{"text": str(each)} for each in range(5)])
+    wait_until(lambda: "slow" in begun.read_text().split())
+    if how == "client":
+        slow.cancel(terminate=True)
+    else:
+        producer.control.revoke(slow.id, terminate=True)
+    with pytest.raises(JobRevoked):
+        slow.result(timeout=20)
+    outputs = [job.result(timeout=20) for job in others]
+    assert [(output["text"], output["attempt"]) for output in outputs] == [(str(each), 1) for each in range(5)]
+    assert not any(client.app.control.inspect(timeout=1.0).active().values())
+
+
+def test_a_cancelled_job_that_runs_is_active_until_it_is_through(client: Client, tmp_path: Path) -> None:
+    running = _busy(client, tmp_path)
+    running.cancel()
+    assert not running.done()
+    with pytest.raises(JobRevoked):
+        running.result(timeout=20)
+    wait_until(lambda: not any(client.app.control.inspect(timeout=0.5).active().values()))
+
+
 def test_a_hard_time_limit_kills_the_engine_and_fails_its_item_alone(client: Client, producer: Celery) -> None:
     slow = producer.send_task(
         QUEUE, args=[[{"text": "a"}, {"text": "b", "do": "sleep", "seconds": 60}]], queue=QUEUE, time_limit=1
@@ -153,6 +191,16 @@ def test_a_hard_time_limit_kills_the_engine_and_fails_its_item_alone(client: Cli
 def test_an_exception_reaches_the_client_with_its_code(client: Client) -> None:
     with pytest.raises(InferenceFailed, match="ValueError"):
         client.submit("faulty", {"text": "x", "do": "raise"}).result(timeout=20)
+
+
+def test_an_output_that_is_no_number_fails_alone_whoever_asked_for_it(client: Client, producer: Celery) -> None:
+    bad = {"text": "b", "do": "nan"}
+    with pytest.raises(InvalidOutput, match="NaN"):
+        client.submit("faulty", bad).result(timeout=20)
+    items = list(client.map("faulty", [{"text": "a"}, bad]))
+    assert [item.error and item.error.code for item in items] == [None, "invalid_output"]
+    sent = producer.send_task(QUEUE, args=[[{"text": "a"}, bad]], queue=QUEUE)
+    assert [row.get("error", {}).get("code") for row in sent.get(timeout=20)] == [None, "invalid_output"]
 
 
 def test_a_refused_item_fails_with_the_plugins_reason(client: Client) -> None:

@@ -166,7 +166,8 @@ class TestUp:
         assert stats["headrace_resident_models"] == "faulty"
         assert "faulty: auto items" in stats["headrace_batch_limit"]
         with urllib.request.urlopen(f"{url}/broker", timeout=10) as response:  # noqa: S310 - our own URL
-            assert b"infer.faulty" in response.read()
+            page = response.read()
+        assert all(queue in page for queue in (b"infer.faulty.high", b"infer.faulty<", b"infer.faulty.low"))
         assert status_of(f"{url}/api/tasks", Origin=url) == 200
         assert status_of(f"{url}/api/tasks", Origin="http://evil.example") == 403
         assert status_of(f"{url}/api/tasks", Host="evil.example") == 403

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 
 import pytest
@@ -34,6 +35,9 @@ def test_one_item_in_a_thousand_that_kills_the_engine_fails_alone(client: Client
     with cluster.workers("faulty"):
         items = list(client.map("faulty", inputs))
         restarts = _restarts(client)
+    log = cluster.log.read_text()
+    assert re.search(r"it was running infer of \d+ faulty items \(\d+ items of job '[0-9a-f-]{36}'\)", log)
+    assert re.search(r"failed: item \d+ of job '[0-9a-f-]{36}': the engine died \(.*\) each time it ran", log)
     assert [item.index for item in items if item.error] == [457]
     assert isinstance(items[457].error, EngineDied)
     assert all(item.output["text"] == str(item.index) for item in items if not item.error)

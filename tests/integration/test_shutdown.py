@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from headrace.client import Client
+from headrace.settings import Settings
 from tests.integration.cluster import Cluster
+from tests.integration.commands import processes_of, started
 from tests.utils.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -32,3 +35,17 @@ def test_sigquit_sends_back_what_does_not_end_in_time_and_nothing_is_revoked(
         assert job.result(timeout=30)["text"] == "slow"
         wait_until(lambda: launcher.workers[0].pid not in {None, pid}, 30)
     assert len(_begun(ledger)) == runs
+
+
+def test_sigquit_to_the_launcher_is_a_cold_shutdown(client: Client, settings: Settings, tmp_path: Path) -> None:
+    ledger, before = tmp_path / "begun", set(processes_of(settings))
+    client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 60.0, "path": str(ledger)})
+    with started("worker", "--models", "faulty") as worker:
+        wait_until(lambda: _begun(ledger), 30)
+        worker.send_signal(signal.SIGQUIT)
+        _, err = worker.communicate(timeout=20)
+    assert worker.returncode == 0, err
+    assert "ending now" in err
+    assert "Warm shutdown" not in err
+    assert client.redis.llen("infer.faulty") == 1
+    assert set(processes_of(settings)) <= before

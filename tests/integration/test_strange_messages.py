@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
+from headrace.broker.dead import DeadLetters
 from headrace.client import Client, PendingResult
-from headrace.errors import HeadraceError, InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, UnknownModel
 from tests.integration.cluster import Cluster
 from tests.utils.waiting import wait_until
 
@@ -67,6 +68,28 @@ def test_what_is_no_message_is_put_aside_and_the_next_job_runs(client: Client, c
         wait_until(lambda: not list(client.redis.scan_iter("headrace:claims:*")))
         put_aside: Any = client.redis.lrange("dead.faulty", 0, -1)
         assert set(shapes) <= set(put_aside)
+
+
+def test_a_task_that_no_model_has_is_a_failure_and_a_dead_letter(client: Client, cluster: Cluster) -> None:
+    with cluster.workers("faulty"):
+        sent = client.app.send_task("infer.nosuch", args=[{"text": "a"}], queue="infer.faulty")
+        with pytest.raises(UnknownModel, match=r"infer\.nosuch"):
+            client.pending(sent.id).result(timeout=20)
+        wait_until(lambda: client.redis.llen("dead.faulty"))
+        (letter,) = DeadLetters(client.redis).of("faulty")
+        assert (letter.job_id, "infer.nosuch" in letter.reason) == (sent.id, True)
+    assert "Traceback" not in cluster.log.read_text()
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "yaml", "msgpack"])
+def test_a_message_of_another_serializer_tells_its_sender_which_one_is_read(
+    client: Client, cluster: Cluster, serializer: str
+) -> None:
+    with cluster.workers("faulty"):
+        sent = client.app.send_task("infer.faulty", args=[{"text": "a"}], queue="infer.faulty", serializer=serializer)
+        with pytest.raises(InvalidInput, match="serializer='json'"):
+            client.pending(sent.id).result(timeout=20)
+    assert "Traceback" not in cluster.log.read_text()
 
 
 def _message(client: Client) -> dict[str, Any]:

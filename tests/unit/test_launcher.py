@@ -159,6 +159,14 @@ class TestLife:
         assert stand.told.count("SIGQUIT") == 2
         stand.launcher.close()
 
+    def test_hurry_from_the_start_is_cold_at_once(self, tmp_path: Path) -> None:
+        stand = Stand(tmp_path, "SIGQUIT")
+        stand.start()
+        stand.launcher.hurry()
+        assert stand.launcher.join(10)
+        assert sorted(stand.told) == ["SIGQUIT", "SIGQUIT", "runs", "runs"]
+        stand.launcher.close()
+
     def test_the_block_of_a_launcher_ends_with_its_workers(self, tmp_path: Path) -> None:
         stand = Stand(tmp_path, "SIGTERM")
         with stand.launcher:

@@ -107,18 +107,21 @@ def test_cancelling_a_job_that_nobody_has_claimed_makes_it_the_next_one(client: 
     assert client.redis.zscore(REVOKED, last.id)
 
 
-def test_cancelling_tells_all_workers_to_stop_the_job_those_to_come_too(client: Client, job: PendingResult) -> None:
+@pytest.mark.parametrize("terminate", [False, True])
+def test_cancelling_tells_all_workers_to_stop_the_job_those_to_come_too(
+    client: Client, job: PendingResult, *, terminate: bool
+) -> None:
     take(client.redis, QUEUE)
     pubsub: Any = client.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     with pubsub:
         pubsub.psubscribe("*pidbox*")
         pubsub.get_message(timeout=5)
-        job.cancel()
+        job.cancel(terminate=terminate)
         broadcast = json.loads(pubsub.get_message(timeout=5)["data"])
     order = json.loads(base64.b64decode(broadcast["body"]))
     assert (order["method"], order["destination"]) == ("revoke", None)
     assert order["arguments"]["task_id"] == [job.id]
-    assert order["arguments"]["terminate"]
+    assert order["arguments"]["terminate"] is terminate
     assert client.redis.zscore(REVOKED, job.id)
 
 
@@ -142,7 +145,7 @@ class _SlowJobs:
         assert self.answers.wait(timeout=5)
         return [self.future]
 
-    def revoke(self, job_ids: Sequence[str]) -> None:
+    def revoke(self, job_ids: Sequence[str], model: str | None = None, *, terminate: bool = False) -> None:
         """Nothing to revoke."""
 
 

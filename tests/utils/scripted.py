@@ -136,6 +136,11 @@ class PoolWorker:
         self.pool.supervisor.on_readable()
         self.hub.run_once()
 
+    def look(self) -> None:
+        """Have the pool look for a lost lease and for revokes now."""
+        self.pool._look_at = 0.0
+        self.pool._tick()
+
     def status(self, request: Request) -> str:
         """The stored state of a job."""
         return str(self.desk.meta(request.id)["status"])

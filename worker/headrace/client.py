@@ -126,7 +126,7 @@ class Client:
             params: The model's parameters for this job.
             expires: Seconds until a job that has not started is revoked.
             deadline: Seconds until a job that has not run is failed.
-            priority: "high" runs before "normal", and that before "low".
+            priority: "high" is claimed before "normal", and that before "low"; what is claimed runs in any order.
             idempotency_key: Any text. Who submits with it again, within a day or as long as
                 `idempotency_window` says, gets the first one's job, whatever the input.
 
@@ -234,7 +234,7 @@ class Client:
         """A handle on a job that was queued elsewhere or earlier."""
         return PendingResult(self, job_id)
 
-    def revoke(self, job_ids: Sequence[str], model: str | None = None) -> None:
+    def revoke(self, job_ids: Sequence[str], model: str | None = None, *, terminate: bool = False) -> None:
         """Cancel jobs; see `PendingResult.cancel`.
 
         A job that no worker has claimed is answered when one claims it; if its model is given, it is
@@ -244,7 +244,7 @@ class Client:
             revoke(self.redis, job_ids, keep=self.settings.result_expires)
             for suffix in SUFFIXES.values() if model is not None else ():
                 promote(self.redis, f"{INFER}{model}{suffix}", job_ids)
-            self.app.control.revoke(list(job_ids), terminate=True)
+            self.app.control.revoke(list(job_ids), terminate=terminate)
 
     def _count_workers(self, model: str) -> int:
         with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):

@@ -18,6 +18,7 @@
     +-- InferenceFailed           inference_failed
     |   +-- BatchLawBroken        batch_law_broken
     |   +-- OutOfMemory           out_of_memory           (retryable while others use the device)
+    |   +-- InvalidOutput         invalid_output
     +-- EngineDied                engine_died
     +-- AttemptsExhausted         attempts_exhausted
     +-- TimeLimitExceeded         time_limit_exceeded
@@ -149,6 +150,12 @@ class OutOfMemory(InferenceFailed):
     """The item alone needs more memory than there was."""
 
     code = "out_of_memory"
+
+
+class InvalidOutput(InferenceFailed):
+    """The plugin's output is nothing that JSON or an array of finite numbers can hold."""
+
+    code = "invalid_output"
 
 
 class EngineDied(HeadraceError):

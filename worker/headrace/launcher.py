@@ -16,9 +16,9 @@ from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.hardware.host import usable_cores
 from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
-from headrace.settings import Settings, child_environment
+from headrace.settings import Settings, child_environment, get_settings
 
-#: Seconds from a warm to a cold shutdown, and from that to SIGKILL.
+#: Seconds from a warm to a cold shutdown, and from that, the soft one apart, to SIGKILL.
 _DRAIN_LIMIT, _HURRY_LIMIT = 335.0, 5.0
 _LOOK_SECONDS = 0.2
 #: Deaths of workers before the first sign of life, after which nobody waits for it any more.
@@ -115,12 +115,16 @@ class Launcher:
         self._drain()
 
     def _drain(self) -> None:
-        self._signal(signal.SIGTERM)
-        if not self._wait(_DRAIN_LIMIT, until=self._hurry.is_set):
-            self._signal(signal.SIGQUIT)
-            if not self._wait(_HURRY_LIMIT, until=lambda: False):
-                self._signal(signal.SIGKILL)
-                self._wait(_HURRY_LIMIT, until=lambda: False)
+        if not self._hurry.is_set():
+            self._signal(signal.SIGTERM)
+            if self._wait(_DRAIN_LIMIT, until=self._hurry.is_set):
+                return
+        self._signal(signal.SIGQUIT)
+        # Workers let what runs go on for a while, where the settings say so.
+        soft = get_settings().worker_soft_shutdown_timeout
+        if not self._wait(soft + _HURRY_LIMIT, until=lambda: False):
+            self._signal(signal.SIGKILL)
+            self._wait(_HURRY_LIMIT, until=lambda: False)
 
     def _signal(self, signum: int) -> None:
         for worker in self._workers:
@@ -139,9 +143,10 @@ class Launcher:
         self._closing.set()
 
     def hurry(self) -> None:
-        """Turn the warm shutdown into a cold one."""
-        self._closing.set()
+        """Begin a cold shutdown, or turn a warm one into it: what runs goes back to its queue."""
+        # In this order: whoever sees that it ends must see how.
         self._hurry.set()
+        self._closing.set()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until all workers have ended."""

@@ -17,7 +17,7 @@ class Jobs(Protocol):
     def futures(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
         """Futures of stored results."""
 
-    def revoke(self, job_ids: Sequence[str], model: str | None = None) -> None:
+    def revoke(self, job_ids: Sequence[str], model: str | None = None, *, terminate: bool = False) -> None:
         """Cancel jobs."""
 
 
@@ -54,9 +54,18 @@ class PendingResult:
         """Whether there is an output or an error."""
         return self._wait().done()
 
-    def cancel(self) -> None:
-        """Revoke the job: it does not start any more, and if it runs its result is dropped."""
-        self._jobs.revoke([self.id], self._model)
+    def cancel(self, *, terminate: bool = False) -> None:
+        """Revoke the job: `result` raises JobRevoked once a worker has heard of it.
+
+        A job that waits never starts. Of one that runs no more items are begun, and what runs ends
+        first, its output dropped.
+
+        Args:
+            terminate: End the engine that runs the job, as Celery's `revoke(terminate=True)` does. The
+                answer comes at once, and the other jobs of its batches run again, none of them with an
+                attempt less, once the model is loaded again.
+        """
+        self._jobs.revoke([self.id], self._model, terminate=terminate)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait in an event loop."""

@@ -1,6 +1,7 @@
 """FaultyPlugin: every way in which a plugin can fail, on demand."""
 
 import ctypes
+import math
 import os
 import signal
 import time
@@ -45,7 +46,8 @@ def _prepare(item: Item) -> Prepared:
 
 def _do(data: dict[str, Any]) -> dict[str, Any]:
     _ACTIONS.get(data.get("do", "echo"), _nothing)(data)
-    return {"text": data["text"], "pid": os.getpid(), "attempt": data.get("attempt", 1)}
+    text = math.nan if data.get("do") == "nan" else data["text"]
+    return {"text": text, "pid": os.getpid(), "attempt": data.get("attempt", 1)}
 
 
 def _nothing(data: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Codec: JSON-like values and arrays survive; nothing that could run code gets in or out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -70,7 +71,11 @@ def test_to_json_replaces_arrays_at_any_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1, "a", None, {"a": [1, {1: None, 0.5: "b"}, (True, [np.arange(3)])]}, [1.5] * 1000, np.float32(1)]
+    "value",
+    [
+        *(1, "a", None, {"a": [1, {1: None, 0.5: "b"}, (True, [np.arange(3)])]}, np.float32(1)),
+        *([1.5] * 1000, [1.5, 1, "a"], [1.5, 1, True], [1, "a"]),
+    ],
 )
 def test_what_comes_back_as_it_went_is_let_through(value: Any) -> None:
     codec.check(value)
@@ -81,6 +86,27 @@ def test_what_comes_back_as_it_went_is_let_through(value: Any) -> None:
 def test_what_does_not_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot be sent: use"):
         codec.check(value)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda number: number,
+        lambda number: [1.0, number, 2.0],
+        lambda number: [1, number, True],
+        lambda number: {"a": ["b", (None, number)]},
+        lambda number: np.array([[0.0, number]], np.float32),
+        lambda number: [np.float16(number)],
+    ],
+)
+def test_what_json_has_no_number_for_is_refused(number: float, wrap: Callable[[float], Any]) -> None:
+    with pytest.raises(ValueError, match="NaN or an infinite number"):
+        codec.check(wrap(number))
+
+
+def test_numbers_whose_sum_is_infinite_are_let_through() -> None:
+    codec.check([1e308, 1e308])
 
 
 def test_a_value_that_is_nested_too_deeply_is_refused() -> None:

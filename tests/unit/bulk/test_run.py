@@ -196,7 +196,7 @@ class TestWorkers:
             record = WorkerRecord(name="cpu0@afar", models=["faulty"], engine_restarts=deaths)
             served.registry.beat(record)
             workers.ensure()
-        assert [note.split(";")[0] for note in notes] == ["engines died: 1", "engines died: 2"]
+        assert [note.split(";")[0] for note in notes] == ["engine deaths so far: 1", "engine deaths so far: 3"]
 
     @pytest.fixture
     def own(self, client: Client, tmp_path: Path) -> tuple[Workers, "Dying"]:

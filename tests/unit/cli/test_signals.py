@@ -6,15 +6,16 @@ import pytest
 from headrace.cli.signals import collected_signals, interrupting_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_a_signal_is_told_once(number: signal.Signals) -> None:
     with collected_signals() as signals:
         os.kill(os.getpid(), number)
         assert signals.wait(5)
+        assert signals.cold is (number == signal.SIGQUIT)
         assert not signals.wait(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_signals_interrupt_and_only_the_first_is_told(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:

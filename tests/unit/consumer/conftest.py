@@ -30,7 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def app(url: str) -> Iterator[Celery]:
     """An app set up as a worker sets up its own."""
     app, default, current = make_app(url, Settings()), _state.default_app, _state._tls.current_app
-    register_tasks(app, ["m", "other", "faulty"])
+    register_tasks(app, {"m": {"type": "object"}, "other": {}, "faulty": {}})
     setup_worker_optimizations(app, "tests")
     for name, task in app.tasks.items():
         task.__trace__ = build_tracer(name, task, app.loader, "tests", app=app)

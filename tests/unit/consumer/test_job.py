@@ -34,6 +34,7 @@ def test_inputs_are_handed_over_once_each_and_in_order_however_they_are_cut() ->
     items = [item for count in (2, 1, 5) for item in job.hand_over(count)]
     assert [item.input for item in items] == ["a", "b", "c", "d", "e"]
     assert [item.item_id for item in items] == job.item_ids
+    assert [item.position for item in items] == [0, 1, 2, 3, 4]
     assert job.waiting == 0
     assert list(job.hand_over(1)) == []
 
@@ -54,7 +55,7 @@ def test_ids_are_never_used_twice() -> None:
 def test_an_item_carries_the_jobs_params_and_limits() -> None:
     (item,) = _job("a", deadline=1.0, expires=2.0, time_limit=3.0).hand_over(1)
     assert item.input == "a"
-    assert item.terms == Terms(model="m", params={"n": 1}, deadline=1.0, expires=2.0, time_limit=3.0)
+    assert item.terms == Terms(model="m", params={"n": 1}, deadline=1.0, expires=2.0, time_limit=3.0, job_id="id")
 
 
 def test_it_is_complete_with_its_last_outcome_and_answers_in_the_order_of_its_inputs() -> None:

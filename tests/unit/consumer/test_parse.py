@@ -101,6 +101,13 @@ def test_seconds_are_a_number_or_nothing(header: object, seconds: float | None) 
     assert parse_seconds("h", header) == seconds
 
 
+def test_params_that_the_model_has_not_declared_are_refused(desk: Desk) -> None:
+    assert not isinstance(desk.job("a", model="other"), InvalidJob)
+    job = desk.job("a", model="other", kwargs={"speed": 1})
+    assert isinstance(job, InvalidJob)
+    assert "none named 'speed'" in str(job.outcomes[0].error)
+
+
 @pytest.mark.parametrize("header", ["12", "", [], {"at": 12}, float("nan"), float("inf")])
 def test_any_other_seconds_are_refused_with_what_they_were(header: object) -> None:
     with pytest.raises(InvalidInput, match="the header h must be a number of seconds, not") as refused:

@@ -10,9 +10,14 @@ from kombu.asynchronous import Hub
 
 from headrace.broker.app import make_app
 from headrace.broker.revocations import revoke
+from headrace.consumer.lane import FIRST_WINDOW, WINDOWS
+from headrace.engine.messages import Started
 from headrace.settings import Settings
 from tests.utils.scripted import PoolWorker
 from tests.utils.waiting import wait_until
+
+#: Items that an engine has at most before anything was measured.
+MOST = WINDOWS * FIRST_WINDOW
 
 
 class TestRevoke:
@@ -46,6 +51,51 @@ class TestRevoke:
         assert worker.desk.events.kinds == ["task-started", "task-revoked"]
         assert worker.pool.dispatcher.lane("m").handed == 0
 
+    def test_a_terminated_job_that_runs_costs_the_engine_and_no_other_job(self, worker: PoolWorker) -> None:
+        request, other = worker.take(["a", "b"]), worker.take("c")
+        first = worker.engine
+        wait_until(lambda: worker.hub.run_once() or first.inputs == ["a", "b", "c"])
+        first.say(
+            Started(stage="infer", model="m", item_ids=[row[0] for window in first.windows for row in window.items])
+        )
+        worker.pool.supervisor.on_readable()
+        request.terminate(worker.pool)
+        assert first.killed
+        assert worker.status(request) == "REVOKED"
+        wait_until(lambda: worker.hub.run_once() or worker.engine.inputs == ["c"])
+        worker.answer()
+        assert worker.status(other) == "SUCCESS"
+        assert worker.engine.windows[0].terms[0][3] == 1
+        assert worker.pool.dispatcher.lane("m").handed == 0
+
+    def test_a_revoked_job_that_waits_is_answered_before_the_engine_is_free(self, busy: PoolWorker) -> None:
+        request = busy.take("a")
+        state.revoked.add(request.id)
+        busy.look()
+        assert busy.status(request) == "REVOKED"
+        assert busy.pool.dispatcher.lane("m").waiting == 0
+
+    def test_a_revoked_job_that_runs_stays_active_until_the_engine_is_through(self, worker: PoolWorker) -> None:
+        request = worker.take(["a"] * (MOST + 1))
+        state.revoked.add(request.id)
+        for _ in range(2):
+            worker.look()
+        assert worker.engine.cancelled == [row[0] for row in worker.engine.windows[0].items]
+        assert (worker.status(request), request in state.active_requests) == ("PENDING", True)
+        worker.answer()
+        assert (worker.status(request), request in state.active_requests) == ("REVOKED", False)
+        assert len(worker.engine.windows) == 1
+        assert not worker.engine.killed
+
+    def test_a_job_whose_begun_items_have_ended_is_answered_when_it_is_revoked(self, busy: PoolWorker) -> None:
+        request = busy.take(list(range(MOST + 1)))
+        busy.answer()
+        busy.pool.supervisor.on_readable()
+        state.revoked.add(request.id)
+        busy.look()
+        busy.answer()
+        assert busy.status(request) == "REVOKED"
+
     def test_a_terminate_after_the_end_changes_nothing(self, worker: PoolWorker) -> None:
         request = worker.take("a")
         job = next(iter(worker.pool.dispatcher._jobs.values()))
@@ -57,8 +107,7 @@ class TestRevoke:
     def test_a_revoke_of_which_no_broadcast_came_is_found_within_a_second(self, busy: PoolWorker) -> None:
         request = busy.take("a")
         revoke(busy.desk.redis, [request.id], keep=60)
-        busy.pool._look_at = 0.0
-        busy.pool._tick()
+        busy.look()
         busy.answer()
         assert busy.status(request) == "REVOKED"
         assert len(busy.engine.windows) == 1
@@ -118,8 +167,7 @@ class TestLostLease:
         running, waiting = busy.requests[0], busy.take("a")
         busy.desk.redis.delete(f"headrace:lease:{busy.desk.claims.incarnation}")
         assert not busy.desk.claims.renew()
-        busy.pool._look_at = 0.0
-        busy.pool._tick()
+        busy.look()
         assert set(busy.engine.cancelled) == set(busy.pool.dispatcher._jobs)
         assert busy.pool.dispatcher.lane("m").waiting == 0
         busy.answer()

@@ -14,7 +14,8 @@ from headrace.broker.marks import ATTEMPTS
 from headrace.broker.reaper import Reaper
 from headrace.broker.results import LOST_HEADER
 from headrace.broker.revocations import revoke
-from headrace.consumer.strategy import NoJob, fenced
+from headrace.consumer.strategy import JobConsumer, NoJob, fenced
+from headrace.errors import InvalidInput, UnknownModel
 from tests.utils.requests import Desk
 from tests.utils.waiting import wait_until
 
@@ -77,6 +78,56 @@ def test_what_cannot_be_read_is_a_failure_and_no_job(desk: Desk, body: Any, head
     assert meta["status"] == "FAILURE"
     assert "cannot be read" in str(meta["result"])
     assert desk.unacked == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"eta": "tomorrow"}, "its eta is 'tomorrow', which is no date"),
+        ({"eta": 5}, "its eta is 5, which is no date"),
+        ({"expires": {"at": 1}}, "its expires is {'at': 1}, which is no date"),
+        ({"timelimit": ["x"]}, "protocol 2"),
+    ],
+)
+def test_the_sender_is_told_what_is_wrong(desk: Desk, headers: dict[str, Any], told: str) -> None:
+    job_id = desk.publish(BODY, **headers)
+    with pytest.raises(NoJob) as refused:
+        _take(desk, desk.message())
+    assert told in str(refused.value)
+    assert str(desk.meta(job_id)["result"]) == str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("serializer", "alias"), [("pickle", "python-serialize"), ("yaml", "yaml"), ("msgpack", "msgpack")]
+)
+def test_the_sender_of_another_serializer_is_told_to_use_json(desk: Desk, serializer: str, alias: str) -> None:
+    job_id = desk.send("a", serializer=serializer)
+    with pytest.raises(NoJob, match=f"its body is .*{alias}: send it with serializer='json'"):
+        _take(desk, desk.message())
+    assert isinstance(desk.meta(job_id)["result"], InvalidInput)
+
+
+class TestUnknownTask:
+    """The consumer's own part of it needs no connection."""
+
+    @staticmethod
+    def _refuse(desk: Desk, message: Any) -> None:
+        consumer: Any = SimpleNamespace(app=desk.app)
+        JobConsumer.on_unknown_task(consumer, None, message, KeyError())
+
+    def test_it_is_a_failure_that_names_task_and_queue(self, desk: Desk) -> None:
+        job_id = desk.publish(BODY, task="infer.nosuch")
+        with pytest.raises(NoJob, match=r"queue infer\.m has a job of the task 'infer\.nosuch'.*headrace models"):
+            self._refuse(desk, desk.message())
+        assert isinstance(desk.meta(job_id)["result"], UnknownModel)
+
+    def test_one_of_the_first_protocol_is_too(self, desk: Desk) -> None:
+        message: Any = SimpleNamespace(
+            headers={}, payload={"id": "first", "task": "add"}, delivery_info={"routing_key": "infer.m"}
+        )
+        with pytest.raises(NoJob, match="'add'"):
+            self._refuse(desk, message)
+        assert desk.meta("first")["status"] == "FAILURE"
 
 
 def test_a_message_without_an_id_is_told_to_be_none_and_answers_nobody(desk: Desk) -> None:

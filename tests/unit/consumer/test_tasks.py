@@ -82,7 +82,7 @@ def test_only_faults_are_logged_with_their_traceback(
 
 
 def test_every_model_has_a_task_that_is_acknowledged_late_and_takes_any_arguments(app: Celery) -> None:
-    register_tasks(app, ["a", "b-2.x"])
+    register_tasks(app, {"a": {}, "b-2.x": {}})
     for name in ("infer.a", "infer.b-2.x"):
         assert app.tasks[name].acks_late
         assert not app.tasks[name].typing

@@ -90,6 +90,8 @@ def test_an_error_goes_with_its_code_and_without_an_output(report: Report, wire:
         [[{b"key": 1}]],
         msgpack.ExtType(9, b""),
         [msgpack.Timestamp(1)],
+        [0.0, float("nan")],
+        np.array([np.inf], np.float32),
     ],
     ids=repr,
 )
@@ -98,7 +100,7 @@ def test_an_output_that_cannot_be_sent_fails_alone(report: Report, wire: Wire, o
     good, bad = _rows(wire)
     assert good == [1, "a", None]
     assert bad[:2] == [2, None]
-    assert bad[2]["code"] == "inference_failed"
+    assert bad[2]["code"] == "invalid_output"
     assert "the plugin's output cannot be sent" in bad[2]["message"]
 
 

@@ -100,3 +100,14 @@ def test_the_next_engine_is_not_ready_because_the_last_one_was(slot: EngineSlot)
     slot.ready = True
     slot.fill()
     assert not slot.ready
+
+
+def test_an_engine_that_is_ended_on_purpose_is_replaced_at_once_however_often(slot: EngineSlot) -> None:
+    for _ in range(4):
+        slot.fill()
+        slot.replace()
+        assert (slot.engine, slot.ready, slot.is_due(), slot.restarts) == (None, False, True, 0)
+    slot.fill()
+    slot.empty()
+    slot.fill()
+    assert slot.restarts == 1

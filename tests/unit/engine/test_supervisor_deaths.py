@@ -54,6 +54,7 @@ def test_an_item_that_kills_the_engine_twice_alone_fails(running: Bench, caplog:
     assert running.heard.codes == {}
     running.die(_infer(1))
     assert running.heard.codes == {1: "engine_died"}
+    assert "failed: item 0 of job '': the engine died (exit status 3) each time" in caplog.text
     assert running.windows == []
 
 

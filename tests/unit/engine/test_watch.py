@@ -4,6 +4,7 @@ import pytest
 
 from headrace.engine.messages import Ended, Stage, Started
 from headrace.engine.watch import Watch, describe
+from headrace.engine.work import Terms, WorkItem
 from tests.utils.clock import Clock
 
 
@@ -71,7 +72,18 @@ def test_nothing_runs_in_a_dead_engine(watch: Watch, clock: Clock) -> None:
 
 
 def test_the_log_names_stages_models_and_numbers(watch: Watch) -> None:
-    assert describe(list(watch)) == "nothing"
+    assert describe(list(watch), {}) == "nothing"
     watch.started(_started("infer", 1), limit=5.0)
     watch.started(_started("prepare", 2, 3), limit=5.0)
-    assert describe(list(watch)) == "infer of 1 m items, prepare of 2 m items"
+    told = describe(list(watch), {2: WorkItem(2, None, Terms(model="m", params={}, job_id="a"), 7)})
+    assert told == "infer of 1 m items (all of them answered); prepare of 2 m items (item 7 of job 'a')"
+
+
+@pytest.mark.parametrize(
+    ("stages", "foremost"),
+    [({}, []), ({"prepare": 1}, [1]), ({"prepare": 1, "infer": 2}, [2]), ({"load": 1, "prepare": 2}, [])],
+)
+def test_what_keeps_the_engine_from_anything_else(watch: Watch, stages: dict[Stage, int], foremost: list[int]) -> None:
+    for stage, item_id in stages.items():
+        watch.started(_started(stage, item_id), limit=5.0)
+    assert list(watch.foremost) == foremost

@@ -5,6 +5,7 @@ import pytest
 from headrace.errors import ConfigError
 from headrace.monitoring.flower import (
     FlowerOptions,
+    all_lists,
     flower_command,
     flower_environment,
     is_loopback,
@@ -67,6 +68,10 @@ def test_a_taken_port_is_refused_and_0_finds_a_free_one() -> None:
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*--port"):
             usable_port("127.0.0.1", port)
         assert usable_port("127.0.0.1", 0) not in {0, port}
+
+
+def test_a_models_queue_has_a_list_for_each_priority() -> None:
+    assert all_lists(["infer.m", "celery"]) == ["celery", "infer.m.high", "infer.m", "infer.m.low"]
 
 
 def test_an_ipv6_address_is_a_valid_url() -> None:

@@ -1,5 +1,7 @@
 """msgpack with numpy arrays as raw bytes: results for our client, messages to an engine."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -13,6 +15,8 @@ _KINDS = "biuf"
 _KEYS = (str, int, float, type(None))
 #: Types of values that hold no others.
 _PLAIN = {str, int, float, bool, type(None)}
+
+_NUMBERS = {float, int, bool}
 
 #: First bytes of a msgpack mapping: fixmap, map 16, map 32.
 _MAP_STARTS = {bytes([first]) for first in (*range(0x80, 0x90), 0xDE, 0xDF)}
@@ -29,11 +33,11 @@ def pack(value: Any) -> bytes:
 
 
 def check(value: Any) -> None:
-    """Refuse what `pack` would take and `unpack` would not give back.
+    """Refuse what `pack` would take and `unpack` or a reader of JSON would not give back.
 
     Raises:
         TypeError: If a mapping has a key that JSON has not, or something is msgpack's own.
-        ValueError: If it is nested too deeply.
+        ValueError: If it is nested too deeply, or holds NaN or an infinite number.
     """
     try:
         _check(value)
@@ -48,12 +52,32 @@ def _check(value: Any) -> None:
                 raise TypeError(f"a key of type {type(key).__name__} cannot be sent: use text")
             _check(item)
     elif isinstance(value, list | tuple) and not isinstance(value, msgpack.ExtType):
-        # Performance: a list of a million numbers is looked through in C.
-        if not set(map(type, value)) <= _PLAIN:
-            for item in value:
-                _check(item)
+        _check_list(value)
     elif isinstance(value, msgpack.ExtType | msgpack.Timestamp):
         raise TypeError(f"a value of type {type(value).__name__} cannot be sent: use JSON values or numeric arrays")
+    elif not _is_finite(value):
+        raise ValueError("it holds NaN or an infinite number")
+
+
+def _check_list(value: Sequence[Any]) -> None:
+    # Performance: a list of a million numbers is looked through in C.
+    kinds = set(map(type, value))
+    if float in kinds and kinds <= _NUMBERS:
+        if not (math.isfinite(sum(value)) or all(map(math.isfinite, value))):
+            raise ValueError("it holds NaN or an infinite number")
+    elif float in kinds or not kinds <= _PLAIN:
+        for item in value:
+            _check(item)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if getattr(getattr(value, "dtype", None), "kind", None) != "f":
+        return True
+    import numpy as np
+
+    return bool(np.isfinite(value).all())
 
 
 def unpack(data: bytes) -> Any:

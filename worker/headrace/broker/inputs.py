@@ -2,17 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema_rs
 import orjson
 
-from headrace.errors import InputTooLarge, InvalidInput, ManifestError
-
-
-def _retrieve_nothing(uri: str) -> NoReturn:
-    # Security: a schema may come from Redis; it must not make a client open files or URLs.
-    raise ValueError(f"$ref to {uri} leaves the schema, which is not allowed")
+from headrace.broker.params import ParamsCheck, compile_schema
+from headrace.errors import InputTooLarge, InvalidInput
 
 
 class InputCheck:
@@ -27,12 +23,8 @@ class InputCheck:
         max_input_bytes: int,
     ) -> None:
         self._model = model
-        try:
-            self._validator = jsonschema_rs.validator_for(schema, retriever=_retrieve_nothing)
-            self._params = jsonschema_rs.validator_for(params_schema or {}, retriever=_retrieve_nothing)
-        except ValueError as error:
-            raise ManifestError(f"a schema of model {model} cannot be used: {error}") from None
-        self._known_params = set((params_schema or {}).get("properties", {}))
+        self._validator = compile_schema(model, schema)
+        self._params = ParamsCheck(model, params_schema or {})
         self._max_input_bytes = max_input_bytes
 
     def size(self, value: Any) -> int:
@@ -68,13 +60,7 @@ class InputCheck:
         Raises:
             InvalidInput: If the model takes none of that name or value.
         """
-        try:
-            self._params.validate(dict(params))
-        except jsonschema_rs.ValidationError as error:
-            if list(error.schema_path) == ["additionalProperties"]:
-                unknown = ", ".join(sorted(repr(name) for name in params.keys() - self._known_params))
-                raise InvalidInput(f"params for {self._model}: it has none named {unknown}") from None
-            raise InvalidInput(f"params for {self._model}: {error.message}") from None
+        self._params.check(params)
 
 
 def _has_no_json(value: Any) -> bool:

@@ -89,8 +89,9 @@ class Workers:
         self._catalog = discover(client.settings.plugin_path)
         self._own: Launcher | None = None
         self._restarts_at_progress = 0
-        #: Engines that each worker has lost.
+        #: Engines that each worker has lost, and those that were lost in this run.
         self._deaths: dict[str, int] = {}
+        self._died = 0
 
     def ensure(self) -> None:
         """Start workers of our own if there are none, or none any more.
@@ -137,7 +138,8 @@ class Workers:
         deaths = {worker.name: worker.engine_restarts for worker in serving}
         if new := sum(max(0, count - self._deaths.get(name, count)) for name, count in deaths.items()):
             where = f": see {self._log_file}" if self._own else ""
-            self._note(f"engines died: {new}; what they ran runs again in halves{where}")
+            self._died += new
+            self._note(f"engine deaths so far: {self._died}; what an engine ran runs again in halves{where}")
         self._deaths |= deaths
 
     def close(self) -> None:

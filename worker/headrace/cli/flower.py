@@ -76,6 +76,17 @@ def checked_options(url: str, *, address: str, port: int, basic_auth: str) -> "F
     return replace(options, port=usable_port(address, port))
 
 
+def warn_if_open(options: "FlowerOptions") -> None:
+    """Tell who may use a Flower without a password."""
+    from headrace.cli.output import note
+
+    if not options.basic_auth:
+        note(
+            "Flower asks for no password: every user of this machine can read jobs and results there, and revoke jobs"
+            " and stop workers; set HEADRACE_FLOWER_BASIC_AUTH to user:password where you share it"
+        )
+
+
 def flower(*, address: Address = "127.0.0.1", port: Port = 5555, basic_auth: BasicAuth = "") -> None:
     """Show jobs, workers and queues in a browser until Ctrl-C."""
     from headrace.broker.access import open_broker
@@ -91,5 +102,6 @@ def flower(*, address: Address = "127.0.0.1", port: Port = 5555, basic_auth: Bas
 
         with flower_child(replace(options, broker=url)) as child:
             typer.echo(f"{child.url} shows {redact(url)}")
+            warn_if_open(options)
             while not signals.wait(_LOOK_SECONDS):
                 child.look()

@@ -26,8 +26,17 @@ def name_prefix(url: str, devices: "Sequence[Device]", settings: "Settings") -> 
     return "" if taken.isdisjoint(wanted) else f"{os.getpid()}-"
 
 
+def ending(signals: "Signals", *, again: str) -> str:
+    """What is told as the workers are ended; `again` is what hurries."""
+    if signals.cold:
+        return "ending now: what runs goes back to its queue"
+    return f"ending when the running batches are done; {again} hurries"
+
+
 def drain(launcher: "Launcher", signals: "Signals") -> None:
-    """End the workers in order, or at once when another signal comes."""
+    """End the workers in order; at once after SIGQUIT, or when another signal comes."""
+    if signals.cold:
+        launcher.hurry()
     launcher.stop()
     while not launcher.join(0):
         if signals.wait(_LOOK_SECONDS):

@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM asks for an orderly end, the next one hurries."""
+"""Signals: the first SIGINT or SIGTERM asks for an orderly end, the next one hurries, as SIGQUIT does at once."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
 class Signals:
@@ -16,11 +16,13 @@ class Signals:
     def __init__(self) -> None:
         # A handler may run while the main thread holds an Event's lock; SimpleQueue's put is safe there.
         self._arrived: SimpleQueue[int] = SimpleQueue()
+        #: Whether the last one that was told is SIGQUIT: Celery's cold shutdown is wanted.
+        self.cold = False
 
     def wait(self, seconds: float) -> bool:
         """Whether a signal came within some seconds; each is told once."""
         with contextlib.suppress(Empty):
-            self._arrived.get(timeout=seconds)
+            self.cold = self._arrived.get(timeout=seconds) == signal.SIGQUIT
             return True
         return False
 
@@ -31,7 +33,7 @@ class Signals:
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[Signals]:
-    """Collect SIGINT and SIGTERM for the length of the block."""
+    """Collect SIGINT, SIGTERM and SIGQUIT for the length of the block."""
     signals = Signals()
     with _handled_by(signals.on_signal):
         yield signals
@@ -64,7 +66,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interrupting_signals(message: str) -> Iterator[Interruption]:
-    """Raise KeyboardInterrupt for SIGINT and SIGTERM, after a message at the first of them."""
+    """Raise KeyboardInterrupt for SIGINT, SIGTERM and SIGQUIT, after a message at the first of them."""
     interruption = Interruption(message)
     with _handled_by(interruption.on_signal):
         yield interruption

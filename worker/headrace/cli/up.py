@@ -29,11 +29,12 @@ def up(
 ) -> None:
     """Run broker, workers and Flower here.
 
-    Ctrl-C lets running batches finish; a second one hurries.
+    Ctrl-C lets running batches finish; a second one hurries, as SIGQUIT does at once.
     """
     from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
-    from headrace.cli.serving import drain, name_prefix
+    from headrace.cli.flower import warn_if_open
+    from headrace.cli.serving import drain, ending, name_prefix
     from headrace.cli.session import check_models, registry_of
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, log_file, parse_devices
@@ -43,6 +44,8 @@ def up(
     settings, names, found = get_settings(), parse_names(models), parse_devices(devices)
     check_models(discover(settings.plugin_path), names)
     options = None if no_flower else _flower_options(port, basic_auth)
+    if options:
+        warn_if_open(options)
     with ExitStack() as stack:
         signals = stack.enter_context(collected_signals())
         url = stack.enter_context(open_broker(settings))
@@ -57,7 +60,7 @@ def up(
         board = Board(launcher, registry, flower)
         while not signals.wait(_LOOK_SECONDS):
             board.look()
-        typer.echo("ending when the running batches are done; Ctrl-C again hurries")
+        typer.echo(ending(signals, again="Ctrl-C again"))
         drain(launcher, signals)
 
 

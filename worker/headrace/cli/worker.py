@@ -6,12 +6,12 @@ from headrace.cli.arguments import Devices, LogLevel, Models, parse_loglevel, pa
 def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel = "INFO") -> None:
     """Serve models on this machine's devices.
 
-    SIGTERM or Ctrl-C lets running batches finish; a second one hurries.
+    SIGTERM or Ctrl-C lets running batches finish; a second one hurries, as SIGQUIT does at once.
     """
     from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
     from headrace.cli.output import note
-    from headrace.cli.serving import drain, name_prefix
+    from headrace.cli.serving import drain, ending, name_prefix
     from headrace.cli.session import check_models
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, parse_devices
@@ -29,5 +29,5 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
         note(f"{', '.join(each.name for each in launcher.workers)} on {redact(url)}")
         while not signals.wait(1.0) and not launcher.join(0):
             pass
-        note("ending when the running batches are done; again hurries")
+        note(ending(signals, again="again"))
         drain(launcher, signals)

@@ -56,7 +56,7 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     app.conf.headrace_max_attempts = settings.max_attempts
     app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
-    register_tasks(app, models)
+    register_tasks(app, {model: catalog.get(model).manifest.params_schema for model in models})
     # A renewal that hangs must not use up the lease.
     timeout = min(settings.connect_timeout, settings.lease_seconds / 4)
     claims = Claims(

@@ -66,6 +66,17 @@ class Dispatcher:
             self.lane(job.model).discard(job)
         self._supervisor.cancel([item_id for job in dropped for item_id in job.item_ids])
 
+    def withdraw(self, job: Job) -> None:
+        """Have no more items of a job begun; it is complete once those that run have ended."""
+        self.lane(job.model).discard(job)
+        job.withdraw()
+        self._supervisor.cancel(job.item_ids)
+
+    def terminate(self, job: Job) -> None:
+        """Drop a job, and end the engine if it runs any of its items."""
+        self.lane(job.model).discard(job)
+        self._supervisor.terminate(job.item_ids)
+
     def drop_waiting(self) -> None:
         """Empty the lanes of all that has not begun."""
         for lane in self._lanes.values():

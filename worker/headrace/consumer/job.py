@@ -47,6 +47,8 @@ class Job:
     seconds: float = 0.0
     #: Revoked, terminated or settled: whatever still arrives is dropped.
     closed: bool = False
+    #: It was revoked while it ran: nothing more of it begins, and what runs ends.
+    withdrawn: bool = False
 
     @property
     def tag(self) -> str:
@@ -83,10 +85,17 @@ class Job:
             expires=self.expires,
             time_limit=self.time_limit,
             attempt=self.lost_attempts + 1,
+            job_id=self.request.id,
         )
-        items = [WorkItem(next(_item_ids), value, terms) for value in self.inputs[begin : begin + count]]
+        inputs = enumerate(self.inputs[begin : begin + count], begin)
+        items = [WorkItem(next(_item_ids), value, terms, position) for position, value in inputs]
         self.item_ids += [item.item_id for item in items]
         return items
+
+    def withdraw(self) -> None:
+        """Forget the inputs that were not handed over."""
+        self.withdrawn = True
+        del self.inputs[len(self.item_ids) :]
 
     def results(self) -> list[Outcome]:
         """The outcomes in the order of the inputs."""
@@ -103,6 +112,7 @@ class Job:
     def terminate(self, signal: int | None = None) -> None:
         """Celery's terminate, after it has marked a running request REVOKED.
 
-        Nothing is signalled: the worker's own pid is the only one that Celery knows.
+        No signal is sent: the worker's own pid is the only one that Celery knows. The engine is ended
+        if it runs the job.
         """
         self.on_terminate(self)

@@ -46,6 +46,22 @@ class OpenJobs:
         """Take what has not started and is wanted no more out of its lane."""
         self._dispatcher.drop([job for job in list(self._jobs) if not job.started and unwanted(job)])
 
+    def withdraw_revoked(self) -> None:
+        """Answer the revoked jobs of which nothing runs; let what runs of the others end."""
+        revoked = [job for job in self._jobs if job.request.id in state.revoked and not (job.closed or job.withdrawn)]
+        for job in revoked:
+            self._dispatcher.withdraw(job)
+            if job.complete:
+                self._settler.settle([job], self.over)
+
+    def terminate(self, job: Job) -> None:
+        """Answer a job, and end the engine if it runs it: Celery's terminate."""
+        if job.closed:
+            return
+        state.revoked.add(job.request.id)
+        self._dispatcher.terminate(job)
+        self._settler.settle([job], self.over)
+
     def begin_anew(self) -> bool:
         """Take a new lease and drop everything, since other workers run it; return whether Redis gave one."""
         try:

@@ -36,7 +36,7 @@ def parse_job(request: JobRequest, trace: Any, args: Any, *, time_limit: float |
     }
     try:
         inputs, deadline = _only_argument(positional), parse_seconds(DEADLINE_HEADER, headers.get(DEADLINE_HEADER))
-        params, limit = _keywords(params), parse_seconds("timelimit", time_limit)
+        params, limit = _keywords(params, request), parse_seconds("timelimit", time_limit)
     except HeadraceError as error:
         return _refused(common, error)
     is_chunk = isinstance(inputs, list)
@@ -58,9 +58,10 @@ def _only_argument(positional: Any) -> Any:
     return positional[0]
 
 
-def _keywords(params: Any) -> dict[str, Any]:
+def _keywords(params: Any, request: JobRequest) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise InvalidInput(f"the params of an infer job are keyword arguments: kwargs={{...}}, not {params!r:.80}")
+    request.task.params.check(params)
     return params
 
 

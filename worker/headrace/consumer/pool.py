@@ -95,7 +95,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             return None
         request: JobRequest = options["callback"].__self__
         job = parse_job(request, target, args, time_limit=options.get("timeout"), arrived=time.monotonic())
-        job.on_terminate = self._on_terminate
+        job.on_terminate = self.open.terminate
         if not self.claims.number_of(job.tag):
             # It waited for its time while the lease ran out: another worker has it.
             state.task_ready(request)
@@ -194,6 +194,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
             self.open.hear_of_revoked()
+            self.open.withdraw_revoked()
             if self.claims.lost:
                 self.open.begin_anew()
         self.settler.tick()
@@ -226,15 +227,6 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         """Stop watching before the descriptor can be used again."""
         if self._hub:
             self._hub.remove(engine.fileno())
-
-    # -- revoke
-
-    def _on_terminate(self, job: Job) -> None:
-        if job.closed:
-            return
-        state.revoked.add(job.request.id)
-        self.dispatcher.drop([job])
-        self._settle(job)
 
     def _get_info(self) -> dict[str, Any]:
         return {

@@ -4,6 +4,7 @@ What they can make nothing of gets a FAILURE, if its id can be read, and is rais
 upon which the transport puts the message aside.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -15,14 +16,18 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.strategy import default
+from kombu.exceptions import ContentDisallowed
 
 from headrace.broker.incoming import NoJob
 from headrace.broker.results import LOST_HEADER, REVOKED_HEADER
 from headrace.consumer.trace import fail
-from headrace.errors import AttemptsExhausted, InvalidInput, describe
+from headrace.errors import AttemptsExhausted, HeadraceError, InvalidInput, UnknownModel, describe
 
 #: Jobs with a countdown that wait in the worker, and bytes of all that it has claimed at which no more do.
 COUNTDOWNS, COUNTDOWN_BYTES = 1000, 64 * 1024 * 1024
+
+#: What to do about a message that is no message of Celery's.
+_PROTOCOL = "send it by Celery's protocol 2"
 
 
 def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..., None]:
@@ -49,7 +54,7 @@ def fenced(task: Any, app: Celery, consumer: Any, **options: Any) -> Callable[..
             # Nothing is wrong with the message: the transport delivers it again.
             raise
         except Exception as error:
-            raise _refused(app, message, describe(error)) from error
+            raise _unreadable(app, message, error) from error
 
     return take_or_refuse
 
@@ -59,11 +64,20 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message that names no task."""
-        raise _refused(self.app, message, "it names no task")
+        told = f"the message cannot be read: it names no task: {_PROTOCOL}"
+        raise _refused(self.app, message, InvalidInput(told))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A message for a task that no plugin of this worker has."""
+        queue = message.delivery_info.get("routing_key")
+        name = _told_by(message, "task")
+        told = f"the queue {queue} has a job of the task {name!r:.80}, for which its worker has no model"
+        mend = "send it to the queue that is named as its task; `headrace models` lists those that are served"
+        raise _refused(self.app, message, UnknownModel(f"{told}: {mend}"))
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A message whose body is not what its headers say."""
-        raise _refused(self.app, message, describe(exc)) from exc
+        raise _unreadable(self.app, message, exc) from exc
 
 
 def _aside_until(app: Celery, message: Any) -> float | None:
@@ -88,12 +102,43 @@ def _exhausted(app: Celery, message: Any, lost: Sequence[str]) -> NoJob:
     return NoJob(told)
 
 
-def _refused(app: Celery, message: Any, why: str) -> NoJob:
-    told = f"the message cannot be read ({why}): send it by Celery's protocol 2"
+def _unreadable(app: Celery, message: Any, error: Exception) -> NoJob:
+    return _refused(app, message, InvalidInput(f"the message cannot be read: {_flaw(message, error)}"))
+
+
+def _flaw(message: Any, error: Exception) -> str:
+    """What is wrong with a message, and what its sender is to do."""
+    if isinstance(error, ContentDisallowed):
+        return f"its body is {message.content_type}: send it with serializer='json'"
     headers = message.headers if isinstance(message.headers, dict) else {}
-    if isinstance(job_id := headers.get("id"), str):
-        fail(app.backend, job_id, headers, InvalidInput(told), _embed(message))
-    return NoJob(told)
+    for name in ("eta", "expires"):
+        if not _is_date(headers.get(name)):
+            return f"its {name} is {headers[name]!r:.80}, which is no date: send one as ISO 8601 has it"
+    return f"{describe(error)}: {_PROTOCOL}"
+
+
+def _is_date(value: Any) -> bool:
+    try:
+        maybe_iso8601(value)
+    except (TypeError, ValueError, AttributeError):
+        return False
+    return value is None or isinstance(value, str | datetime)
+
+
+def _refused(app: Celery, message: Any, error: HeadraceError) -> NoJob:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    if isinstance(job_id := _told_by(message, "id"), str):
+        fail(app.backend, job_id, headers, error, _embed(message))
+    return NoJob(str(error))
+
+
+def _told_by(message: Any, field: str) -> Any:
+    """A field of a message's headers, or of the body that Celery's first protocol has."""
+    for place in ("headers", "payload"):
+        # Whatever somebody has put there: to decode the payload may raise too.
+        with contextlib.suppress(Exception):
+            return getattr(message, place)[field]
+    return None
 
 
 def _embed(message: Any) -> Any:

@@ -1,11 +1,13 @@
 """InferTask: what Celery runs for a job, once its outcome is there."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, Task
 
 from headrace.broker.app import INFER
 from headrace.broker.codec import to_json
+from headrace.broker.params import ParamsCheck
 from headrace.broker.results import wants_packed
 from headrace.consumer.trace import chunk_result, current_job, single_result
 from headrace.errors import DeadlineExceeded, HeadraceError, InvalidInput, JobRevoked
@@ -15,6 +17,8 @@ class InferTask(Task):  # type: ignore[misc]  # Celery has no types
     """The task `infer.<model>`: answers with the outcome that the engine gave."""
 
     abstract = True
+    #: Checks the parameters of a job, which a plain Celery producer has not done.
+    params: ParamsCheck
     Strategy = "headrace.consumer.strategy:fenced"
     Request = "headrace.consumer.request:JobRequest"
     typing = False
@@ -38,8 +42,13 @@ class InferTask(Task):  # type: ignore[misc]  # Celery has no types
         return result if wants_packed(self.request) else to_json(result)
 
 
-def register_tasks(app: Celery, models: list[str]) -> None:
-    """Give the app one task per model."""
-    for model in models:
-        name = INFER + model
-        app.register_task(type(f"Infer_{model}", (InferTask,), {"name": name, "__module__": __name__})())
+def register_tasks(app: Celery, params_schemas: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give the app one task per model.
+
+    Args:
+        app: The worker's.
+        params_schemas: JSON schema of the params of each model's jobs.
+    """
+    for model, schema in params_schemas.items():
+        fields = {"name": INFER + model, "__module__": __name__, "params": ParamsCheck(model, schema)}
+        app.register_task(type(f"Infer_{model}", (InferTask,), fields)())

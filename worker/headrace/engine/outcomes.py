@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.broker import codec
 from headrace.engine.messages import Ended, Message, Outcomes, Stage, Started, error_to_wire
-from headrace.errors import InferenceFailed
+from headrace.errors import InferenceFailed, InvalidOutput
 from headrace.sdk.messages import Outcome
 
 
@@ -74,5 +74,6 @@ def _encodable(row: _Row) -> _Row:
         codec.check(row[1])
         Outcomes(model="", seconds=0.0, outcomes=[row]).encode()
     except (TypeError, ValueError, OverflowError) as error:
-        return row[0], None, InferenceFailed(f"the plugin's output cannot be sent: {error}").to_wire()
+        kind = InferenceFailed if row[2] else InvalidOutput
+        return row[0], None, kind(f"the plugin's output cannot be sent: {error}").to_wire()
     return row

@@ -25,11 +25,13 @@ class EngineSlot:
         #: Whether it has said that it takes windows.
         self.ready = False
         self._starts = 0
+        #: Engines that were ended on purpose.
+        self._replaced = 0
 
     @property
     def restarts(self) -> int:
-        """Engines started after the first one."""
-        return max(0, self._starts - 1)
+        """Engines started in place of one that died."""
+        return max(0, self._starts - self._replaced - 1)
 
     @property
     def pid(self) -> int | None:
@@ -67,6 +69,12 @@ class EngineSlot:
     def vacate(self) -> None:
         """The engine is ended on purpose: none is planned."""
         self.engine, self.ready = None, False
+
+    def replace(self) -> None:
+        """The engine is ended on purpose: the next one is due at once."""
+        self.vacate()
+        self._replaced += 1
+        self._restart_at = self._clock()
 
     def prove(self) -> None:
         """The engine has answered something: its next death is a first one."""

@@ -3,10 +3,13 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from headrace.engine import messages
+from headrace.engine.custody import Custody
 from headrace.engine.judge import Death, Judge
+from headrace.engine.limits import Limits
+from headrace.engine.names import name_items
 from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
 from headrace.engine.states import ModelStates
@@ -16,9 +19,6 @@ from headrace.errors import HeadraceError, InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
 
 logger = logging.getLogger(__name__)
-
-#: Limit in seconds of what begins before `Loaded` has told the model's own.
-_UNKNOWN_LIMIT = 300.0
 
 
 class EngineSupervisor:
@@ -37,17 +37,13 @@ class EngineSupervisor:
     ) -> None:
         self._slot = EngineSlot(spawn, clock)
         self._listener = listener
-        self._load_time_limit = load_time_limit
-        self._watch = Watch(clock)
-        self._judge = Judge()
-        self._items: dict[int, WorkItem] = {}
-        self._unsent: list[int] = []
-        self._sent: set[int] = set()
-        #: Items that the engine has and that nobody wants any more.
-        self._cancelled: set[int] = set()
-        self._isolating = False
         #: What this engine has told of its models.
         self.models = ModelStates()
+        self._limits = Limits(self.models, load_time_limit)
+        self._watch = Watch(clock)
+        self._judge = Judge()
+        self._custody = Custody()
+        self._isolating = False
 
     @property
     def engine(self) -> EngineProcess | None:
@@ -61,7 +57,7 @@ class EngineSupervisor:
 
     @property
     def restarts(self) -> int:
-        """Engines started after the first one."""
+        """Engines started in place of one that died."""
         return self._slot.restarts
 
     def start(self) -> None:
@@ -77,20 +73,22 @@ class EngineSupervisor:
 
     def submit(self, items: Iterable[WorkItem]) -> None:
         """Take responsibility for items: each gets exactly one outcome."""
-        for item in items:
-            self._items[item.item_id] = item
-            self._unsent.append(item.item_id)
+        self._custody.take(items)
         self._pump()
 
     def cancel(self, item_ids: Iterable[int]) -> None:
         """Answer waiting items with JobRevoked; those in the engine are skipped if not begun."""
-        known = [item_id for item_id in item_ids if item_id in self._items]
-        sent = [item_id for item_id in known if item_id in self._sent]
-        self._cancelled.update(sent)
+        sent, waiting = self._custody.cancel(item_ids)
         if sent:
             self._send(messages.Cancel(item_ids=sent).encode())
-        self._judge.suspects.drop(known)
-        self._fail([each for each in known if each not in self._sent], JobRevoked("the job was revoked before it ran"))
+        self._judge.suspects.drop([*sent, *waiting])
+        self._fail(waiting, JobRevoked("the job was revoked before it ran"))
+
+    def terminate(self, item_ids: Collection[int]) -> None:
+        """As `cancel`; and if the engine runs one of them now it is ended, and what else it had runs again."""
+        self.cancel(item_ids)
+        self._custody.terminated.update(self._custody.cancelled.intersection(item_ids))
+        self._end_terminated()
 
     def on_readable(self) -> None:
         """Handle what the engine has sent."""
@@ -105,6 +103,7 @@ class EngineSupervisor:
                     break
         except EOFError:
             self._on_death(None)
+        self._end_terminated()
         self._pump()
 
     def tick(self) -> None:
@@ -133,29 +132,24 @@ class EngineSupervisor:
     # -- to the engine
 
     def _pump(self) -> None:
-        if not self._slot.ready:
-            return
-        if self._isolating and self._sent:
+        if not self._slot.ready or (self._isolating and self._custody.sent):
             return
         self._isolating = bool(self._judge.suspects)
-        if self._isolating:
-            if not self._sent:
-                self._judge.suspects.give_back(self._send_items(self._judge.suspects.take()))
-            return
-        unsent, self._unsent = self._unsent, []
-        if left := self._send_items(unsent):
-            self._unsent = sorted({*left, *self._unsent})
+        if not self._isolating:
+            self._custody.keep(self._send_items(self._custody.take_unsent()))
+        elif not self._custody.sent:
+            self._judge.suspects.give_back(self._send_items(self._judge.suspects.take()))
 
     def _send_items(self, item_ids: Sequence[int]) -> list[int]:
         """Send items; return those that were not, since the engine turned out to be dead."""
-        left = [self._items[item_id] for item_id in item_ids if item_id in self._items]
+        left = [self._custody.items[item_id] for item_id in item_ids if item_id in self._custody.items]
         while left:
             model = left[0].terms.model
             window, sent, unsendable = encode_window([item for item in left if item.terms.model == model])
             self._fail(unsendable, InvalidInput("the input has a number, text or depth that no engine can be sent"))
             if window and not self._send(window):
                 break
-            self._sent.update(sent)
+            self._custody.sent.update(sent)
             left = [item for item in left if item.terms.model != model]
         return [item.item_id for item in left]
 
@@ -177,7 +171,7 @@ class EngineSupervisor:
         if isinstance(message, messages.Outcomes):
             self._answered(message)
         elif isinstance(message, messages.Started):
-            self._watch.started(message, limit=self._limit(message))
+            self._watch.started(message, limit=self._limits.of(message, self._custody.items))
         elif isinstance(message, messages.Ended):
             self._watch.ended(message)
         elif isinstance(message, messages.Loaded):
@@ -196,44 +190,50 @@ class EngineSupervisor:
         self._slot.prove()
         self._listener.on_outcomes(message.model, message.seconds, answered)
 
-    def _forget(self, item_id: int) -> bool:
-        self._sent.discard(item_id)
-        self._cancelled.discard(item_id)
+    def _forget(self, item_id: int) -> WorkItem | None:
         self._judge.suspects.forget(item_id)
-        return self._items.pop(item_id, None) is not None
+        return self._custody.forget(item_id)
 
-    def _limit(self, started: messages.Started) -> float:
-        if started.stage == "load":
-            return self._load_time_limit
-        loaded = self.models.loaded(started.model)
-        own = loaded.batch_time_limit if loaded else _UNKNOWN_LIMIT
-        if started.stage == "prepare":
-            # A window has many jobs' items: the limit of one is none of the others'.
-            return own
-        items = (self._items.get(item_id) for item_id in started.item_ids)
-        return min([own, *(item.terms.time_limit for item in items if item and item.terms.time_limit)])
+    # -- when it ends
 
-    # -- when it dies
+    def _end_terminated(self) -> None:
+        """End an engine that runs what was terminated; nothing is held against anybody."""
+        engine = self._slot.engine
+        if engine is None or self._custody.terminated.isdisjoint(self._watch.foremost):
+            return
+        logger.info("engine %s is ended: a job that it ran was terminated, and the others run again", engine.pid)
+        engine.kill()
+        self._slot.replace()
+        self._bury(engine)
+        suspects = list(self._custody.sent) if self._isolating else []
+        self._judge.suspects.give_back(sorted(suspects))
+        self._custody.take_back(suspects)
+        self._isolating = False
 
     def _on_death(self, overdue: Running | None) -> None:
         engine = self._slot.engine
         if engine is None:
             return
         was_ready = self._slot.empty()
+        how, running = self._bury(engine)
+        logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running, self._custody.items))
+        death = Death(how=how, running=running, overdue=overdue, was_ready=was_ready, sent=self._custody.sent)
+        verdict = self._judge.judge(death, self._custody.items)
+        for item_ids, error in verdict.failed:
+            logger.error("failed: %s: %s", name_items(item_ids, self._custody.items), error)
+            self._fail(item_ids, error)
+        self._custody.take_back(verdict.suspects)
+        self._isolating = False
+
+    def _bury(self, engine: EngineProcess) -> tuple[str, list[Running]]:
+        """Take its last words, and answer what nobody wants; return how it ended, and what it ran."""
         self._hear_out(engine)
         self._listener.on_disconnected(engine)
         how = engine.reap()
         running = list(self._watch)
-        logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running))
         self._watch.clear()
-        self._fail(self._cancelled, JobRevoked("the job was revoked while it ran"))
-        death = Death(how=how, running=running, overdue=overdue, was_ready=was_ready, sent=self._sent)
-        verdict = self._judge.judge(death, self._items)
-        for item_ids, error in verdict.failed:
-            self._fail(item_ids, error)
-        self._unsent = [*sorted(self._sent - verdict.suspects), *self._unsent]
-        self._sent.clear()
-        self._isolating = False
+        self._fail(self._custody.cancelled, JobRevoked("the job was revoked while it ran"))
+        return how, running
 
     def _hear_out(self, engine: EngineProcess) -> None:
         """Take what the engine has said before it died."""
@@ -244,6 +244,5 @@ class EngineSupervisor:
 
     def _fail(self, item_ids: Iterable[int], error: HeadraceError) -> None:
         for item_id in list(item_ids):
-            item = self._items.get(item_id)
-            if item is not None and self._forget(item_id):
+            if item := self._forget(item_id):
                 self._listener.on_outcomes(item.terms.model, 0.0, [(item_id, Outcome(error=error))])

@@ -1,9 +1,14 @@
 """Watch: what the engine is busy with, since when, and how long that may take."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace.engine.messages import Ended, Stage, Started
+from headrace.engine.names import name_items
+from headrace.engine.work import WorkItem
+
+#: Stages by what keeps the engine from anything else.
+_RANK: tuple[Stage, ...] = ("load", "infer", "prepare")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +54,26 @@ class Watch:
         now = self._clock()
         return next((each for each in self._running.values() if now - each.since > each.limit), None)
 
+    @property
+    def foremost(self) -> Sequence[int]:
+        """Items of the batch that runs; without one those of what it waits for, unless that is a load.
+
+        To end an engine for an item that is prepared beside a batch, or before a model that must be
+        loaded in any case, would cost the others more than the item does.
+        """
+        foremost = min(self._running.values(), key=lambda each: _RANK.index(each.stage), default=None)
+        return foremost.item_ids if foremost and foremost.stage != "load" else ()
+
     def __iter__(self) -> Iterator[Running]:
         """Everything that runs."""
         return iter(tuple(self._running.values()))
 
 
-def describe(running: Sequence[Running]) -> str:
+def describe(running: Sequence[Running], items: Mapping[int, WorkItem]) -> str:
     """What was running, for the log."""
-    return ", ".join(f"{each.stage} of {len(each.item_ids)} {each.model} items" for each in running) or "nothing"
+    return "; ".join(_describe(each, items) for each in running) or "nothing"
+
+
+def _describe(running: Running, items: Mapping[int, WorkItem]) -> str:
+    what = f"{running.stage} of {len(running.item_ids)} {running.model} items"
+    return f"{what} ({name_items(running.item_ids, items) or 'all of them answered'})"

@@ -23,6 +23,8 @@ class Terms:
     time_limit: float | None = None
     #: 1, and one more for each worker that died while the job ran.
     attempt: int = 1
+    #: For the log.
+    job_id: str = ""
 
 
 class WorkItem(NamedTuple):
@@ -34,6 +36,8 @@ class WorkItem(NamedTuple):
     item_id: int
     input: Any
     terms: Terms
+    #: Its place among the inputs of its job.
+    position: int = 0
 
 
 class Listener(Protocol):

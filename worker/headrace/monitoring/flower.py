@@ -4,10 +4,13 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 
+from headrace.broker.app import INFER
+from headrace.broker.sender import SUFFIXES
 from headrace.errors import ConfigError
 from headrace.settings import child_environment
 
@@ -81,6 +84,17 @@ def usable_port(address: str, port: int) -> int:
             hint = "choose another --port" if error.errno == errno.EADDRINUSE else "check --address and --port"
             raise ConfigError(f"Flower cannot listen on {address}:{port} ({error.strerror}): {hint}") from None
         return int(probe.getsockname()[1])
+
+
+def all_lists(queues: Iterable[str]) -> list[str]:
+    """The lists in Redis behind queues as Celery names them: a model's queue has one for each priority.
+
+    Example:
+        >>> all_lists(["celery", "infer.m"])
+        ['celery', 'infer.m.high', 'infer.m', 'infer.m.low']
+    """
+    suffixes = {queue: SUFFIXES.values() if queue.startswith(INFER) else [""] for queue in sorted(queues)}
+    return [queue + suffix for queue in suffixes for suffix in suffixes[queue]]
 
 
 def flower_command() -> list[str]:

@@ -13,12 +13,13 @@ from flower.app import Flower
 from flower.command import apply_env_options, extract_settings
 from flower.options import default_options as options
 from flower.urls import settings as tornado_settings
+from flower.views import BaseHandler
 from tornado.httputil import HTTPServerRequest
 from tornado.web import ErrorHandler
 
 from headrace.broker.app import make_app
 from headrace.lifetime import end_with_parent
-from headrace.monitoring.flower import is_loopback
+from headrace.monitoring.flower import all_lists, is_loopback
 from headrace.settings import get_settings
 
 _FORBIDDEN = 403
@@ -32,6 +33,12 @@ class GuardedFlower(Flower):  # type: ignore[misc]  # Flower has no types
         if options.basic_auth or is_own_request(request.headers):
             return super().find_handler(request, **kwargs)
         return self.get_handler_delegate(request, ErrorHandler, {"status_code": _FORBIDDEN})
+
+
+def show_all_lists() -> None:
+    """Have Flower's broker page and its API count the jobs of every priority: workers name the middle list only."""
+    named = BaseHandler.get_active_queue_names
+    BaseHandler.get_active_queue_names = lambda handler: all_lists(named(handler))
 
 
 def is_own_request(headers: Any) -> bool:
@@ -62,6 +69,7 @@ def _make() -> Flower:
     # An empty variable reads as one empty password.
     options.basic_auth = [pair for pair in options.basic_auth if pair]
     extract_settings()
+    show_all_lists()
     flower = GuardedFlower(capp=make_app(settings.redis_url or "", settings), options=options, **tornado_settings)
     flower.start_http_server()
     return flower

@@ -42,7 +42,7 @@ class PluginManifest(BaseModel):
     batching: Literal["dynamic", "continuous"] = "dynamic"
     #: JSON schema of one input.
     input_schema: dict[str, Any] = {}
-    #: JSON schema of a job's params, as one object; empty for any.
+    #: JSON schema of a job's params, as one object; empty for a model that takes none.
     params_schema: dict[str, Any] = {}
     #: JSON schema of one output.
     output_schema: dict[str, Any] = {}
