@@ -14,6 +14,7 @@ from headrace.broker.registry import BEAT_SECONDS, Registry
 from headrace.consumer.pool import BatchPool
 from headrace.consumer.steps import Announce, EngineInfo
 from headrace.engine.messages import Loaded
+from headrace.engine.states import ModelStates
 from headrace.settings import Settings
 from tests.utils.requests import Desk
 
@@ -25,7 +26,8 @@ def _loaded(max_batch_tokens: int | None) -> Loaded:
 
 
 def _consumer(registry: Registry) -> Any:
-    pool = SimpleNamespace(device="cpu:0", resident=["m"], supervisor=SimpleNamespace(restarts=3))
+    supervisor = SimpleNamespace(restarts=3, models=ModelStates())
+    pool = SimpleNamespace(device="cpu:0", resident=["m"], supervisor=supervisor, dispatcher=None)
     app = SimpleNamespace(headrace_registry=registry, headrace_manifests=MANIFESTS)
     hub: Any = Hub()
     return SimpleNamespace(app=app, pool=pool, hostname="cpu0", timer=hub.timer)

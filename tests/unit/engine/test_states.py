@@ -1,5 +1,7 @@
 """ModelStates: the latest that an engine told of each model."""
 
+from dataclasses import replace
+
 import pytest
 
 from headrace.engine.messages import Evicted, Loaded, LoadFailed, Message, Started
@@ -40,9 +42,12 @@ def test_a_loaded_model_whose_items_the_engine_has_is_busy() -> None:
     assert (states.resident, states.loaded("m"), states.state("m", busy=True)) == ([], None, None)
 
 
-def test_the_reason_of_a_failure_is_told_while_it_lasts() -> None:
+def test_the_reason_of_a_failure_is_told_while_it_lasts_and_where_weights_are() -> None:
     states = ModelStates()
     states.note(LoadFailed(model="m", reason="no file"))
-    assert states.reason("m") == "no file"
+    assert states.note_of("m") == "no file"
     states.note(LOADED)
-    assert states.reason("m") == ""
+    assert states.note_of("m") == ""
+    states.note(replace(LOADED, paged="half on disk"))
+    assert states.note_of("m") == "half on disk"
+    assert states.note_of("never") == ""

@@ -1,8 +1,8 @@
 """Registry: which models there are, and which workers serve them now."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypedDict
 
 import orjson
 
@@ -14,6 +14,19 @@ _WORKERS = "headrace:workers"
 BEAT_SECONDS, SILENCE_SECONDS = 2.0, 10
 
 
+class ServedModel(TypedDict):
+    """What a worker tells of a model that has had a job there."""
+
+    #: STARTING, READY, BUSY, EVICTED or SETUP_FAILED.
+    state: str
+    #: Bytes of the device that its weights take; 0 where they are not there.
+    weights: int
+    #: Items per second of the last batches, None before the first.
+    rate: float | None
+    #: Why it cannot be used, or where else its weights are; else empty.
+    note: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRecord:
     """What a worker tells about itself every two seconds."""
@@ -23,6 +36,8 @@ class WorkerRecord:
     models: Sequence[str] = ()
     #: Models whose weights are on the device.
     resident: Sequence[str] = ()
+    #: Those that have had a job.
+    served: Mapping[str, ServedModel] = field(default_factory=dict)
     #: Engines that it has lost since it started.
     engine_restarts: int = 0
 
@@ -77,5 +92,5 @@ class Registry:
 
 def _read_record(value: bytes) -> WorkerRecord:
     """Read a record; a worker of another version may tell more, or less."""
-    known = {field.name for field in fields(WorkerRecord)}
+    known = {each.name for each in fields(WorkerRecord)}
     return WorkerRecord(**{name: told for name, told in orjson.loads(value).items() if name in known})

@@ -7,10 +7,10 @@ from headrace.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from headrace.broker.depth import Depth
-    from headrace.broker.registry import WorkerRecord
+    from headrace.broker.registry import ServedModel, WorkerRecord
     from headrace.settings import Settings
 
-_COLUMNS = ("model", "task", "version", "devices", "workers", "resident", "waiting", "dead", "from")
+_COLUMNS = ("model", "task", "version", "devices", "workers", "state", "waiting", "dead", "from")
 
 
 def models() -> None:
@@ -59,7 +59,7 @@ def rows_of(
     rows: list[tuple[str, ...]] = []
     for name, manifest in sorted((here | published).items()):
         serving = sorted(worker.name for worker in workers if name in worker.models)
-        resident = sorted(worker.name for worker in workers if name in worker.resident)
+        states = sorted(_state(worker.name, worker.served[name]) for worker in workers if name in worker.served)
         places = [place for place, known in (("here", here), ("workers", published)) if name in known]
         about = (
             str(manifest.get("task")),
@@ -67,5 +67,20 @@ def rows_of(
             ",".join(manifest.get("devices", [])),
         )
         jobs = (str(depth[name].waiting), str(depth[name].dead)) if name in depth else ("-", "-")
-        rows.append((name, *about, ",".join(serving) or "-", ",".join(resident) or "-", *jobs, ",".join(places)))
+        rows.append((name, *about, ",".join(serving) or "-", "; ".join(states) or "-", *jobs, ",".join(places)))
     return rows
+
+
+def _state(worker: str, served: "ServedModel") -> str:
+    """One worker's word on a model.
+
+    Example:
+        >>> _state("cpu0@x", {"state": "READY", "weights": 2**20, "rate": 12.34, "note": ""})
+        'cpu0@x READY, 1 MiB, 12.3 items/s'
+    """
+    parts = [f"{worker} {served['state']}"]
+    if served["weights"]:
+        parts.append(f"{served['weights'] / 2**20:,.0f} MiB")
+    if served["rate"] is not None:
+        parts.append(f"{served['rate']:,.1f} items/s")
+    return ", ".join([*parts, *filter(None, [served["note"]])])

@@ -10,6 +10,7 @@ from celery.worker.consumer.tasks import Tasks
 
 from headrace.broker.registry import BEAT_SECONDS, Registry, WorkerRecord
 from headrace.consumer.pool import BatchPool
+from headrace.consumer.served import served_models
 from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.sdk.device import Device
 
@@ -84,6 +85,7 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
             device=pool.device,
             models=models,
             resident=pool.resident,
+            served=served_models(pool.supervisor.models, pool.dispatcher),
             engine_restarts=pool.supervisor.restarts,
         )
         registry: Registry = consumer.app.headrace_registry

@@ -83,6 +83,8 @@ class Loaded(Message):
     batch_time_limit: float
     #: Bytes of the device that the weights take.
     weights: int = 0
+    #: Where else weights are, in words; empty if all are on the device.
+    paged: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

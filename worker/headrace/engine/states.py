@@ -58,10 +58,15 @@ class ModelStates:
             case _:
                 return None
 
-    def reason(self, model: str) -> str:
-        """Why a model cannot be used; empty if it can."""
-        told = self._told.get(model)
-        return told.reason if isinstance(told, LoadFailed) else ""
+    def note_of(self, model: str) -> str:
+        """Why a model cannot be used, or where else than on the device its weights are; else empty."""
+        match self._told.get(model):
+            case LoadFailed(reason=reason):
+                return reason
+            case Loaded(paged=paged):
+                return paged
+            case _:
+                return ""
 
 
 def _begins_loading(message: Message) -> TypeGuard[Started]:
