@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import headrace
-from headrace.bulk.run import RunOptions, Summary
+from headrace.bulk.options import RunOptions
+from headrace.bulk.run import Summary
 from headrace.cli.app import app
 from headrace.settings import get_settings
 

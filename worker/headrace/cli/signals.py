@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM asks for an orderly end, the next one hurries."""
+"""Signals: the first SIGINT, SIGTERM or SIGHUP asks for an orderly end, the next one hurries."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
@@ -31,7 +31,7 @@ class Signals:
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[Signals]:
-    """Collect SIGINT and SIGTERM for the length of the block."""
+    """Collect SIGINT, SIGTERM and SIGHUP for the length of the block."""
     signals = Signals()
     with _handled_by(signals.on_signal):
         yield signals
@@ -49,7 +49,8 @@ class Interruption:
         if not self._came:
             self._came = True
             # Hazard: stderr's buffer may be in use by the code that was interrupted.
-            os.write(2, f"\nheadrace: {self._message}\n".encode())
+            with contextlib.suppress(OSError):  # SIGHUP: the terminal may be gone
+                os.write(2, f"\nheadrace: {self._message}\n".encode())
         raise KeyboardInterrupt
 
     def check(self) -> None:
@@ -64,7 +65,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interrupting_signals(message: str) -> Iterator[Interruption]:
-    """Raise KeyboardInterrupt for SIGINT and SIGTERM, after a message at the first of them."""
+    """Raise KeyboardInterrupt for SIGINT, SIGTERM and SIGHUP, after a message at the first of them."""
     interruption = Interruption(message)
     with _handled_by(interruption.on_signal):
         yield interruption
@@ -72,7 +73,9 @@ def interrupting_signals(message: str) -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def _handled_by(handler: "signal._HANDLER") -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    # What nohup has had ignored stays so.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:
