@@ -96,7 +96,7 @@ class Workers:
 
     def _serving(self) -> Sequence[WorkerRecord]:
         with broker_errors(self._client.url):
-            return [worker for worker in self._client.registry.workers() if self._options.model in worker.models]
+            return self._client.registry.serving(self._options.model)
 
     def _note_deaths(self, serving: Sequence[WorkerRecord]) -> None:
         """Tell of engines that died since the last look: a run that loses one at every item is slow."""

@@ -10,10 +10,10 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from headrace.broker.connection import broker_errors, connect, redact
+from headrace.broker.connection import broker_errors, check_writable, connect, redact
 from headrace.broker.embedded import running_url
 from headrace.broker.server import find_server
-from headrace.errors import HeadraceError
+from headrace.errors import BrokerUnavailable, HeadraceError
 from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.monitoring.checks import Check, broken, missing, ok
 from headrace.monitoring.plugin_checks import examine_plugins
@@ -143,7 +143,12 @@ def _given_broker(url: str, settings: Settings) -> Check:
         server: Any = redis.info("server")
     name = server.get("server_name", "redis")
     number = server.get(f"{name}_version", server.get("redis_version"))
-    return ok("broker", f"{redact(url)} answers ({name} {number})")
+    found = f"{redact(url)} answers ({name} {number})"
+    try:
+        check_writable(url, settings)
+    except BrokerUnavailable as error:
+        return broken("broker", f"{found} and takes nothing", str(error))
+    return ok("broker", found)
 
 
 def _own_broker(settings: Settings) -> Check:
