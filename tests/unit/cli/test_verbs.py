@@ -160,6 +160,13 @@ def test_without_a_broker_a_verb_exits_3_and_shows_no_password(arguments: tuple[
     assert "secret" not in result.output
 
 
+@pytest.mark.parametrize("verb", [("worker",), ("up", "--no-flower")])
+def test_a_variable_that_is_no_setting_is_told_of_once(verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_REDIS_ULR", "redis://here")
+    told = "HEADRACE_REDIS_ULR is set, and no setting has this name: did you mean HEADRACE_REDIS_URL?"
+    assert invoke(*verb).stderr.count(told) == 1
+
+
 def test_a_url_that_is_none_of_redis_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADRACE_REDIS_URL", "me:secret@localhost:6379")
     result = invoke("result", "an-id")

@@ -94,6 +94,13 @@ def test_a_redis_that_is_full_is_broken(tmp_path: Path) -> None:
     assert "it is full: free memory" in check.mend
 
 
+def test_a_variable_that_is_no_setting_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_REDIS_ULR", "redis://here")
+    (check,) = doctor._variables()
+    assert (check.verdict, check.name) == (Verdict.IGNORED, "HEADRACE_REDIS_ULR")
+    assert "HEADRACE_REDIS_URL" in check.mend
+
+
 def test_no_server_to_start_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.broker.server.find_spec", lambda _: None)
     check = doctor._broker(settings(tmp_path, broker="bundled"))

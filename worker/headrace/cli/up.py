@@ -34,7 +34,7 @@ def up(
     from headrace.broker.access import open_broker
     from headrace.broker.connection import redact
     from headrace.cli.serving import drain, name_prefix
-    from headrace.cli.session import check_models, registry_of
+    from headrace.cli.session import check_models, note_unknown_variables, registry_of
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, log_file, parse_devices
     from headrace.plugins.discovery import discover
@@ -42,6 +42,7 @@ def up(
 
     settings, names, found = get_settings(), parse_names(models), parse_devices(devices)
     check_models(discover(settings.plugin_path), names)
+    note_unknown_variables()
     options = None if no_flower else _flower_options(port, basic_auth)
     with ExitStack() as stack:
         signals = stack.enter_context(collected_signals())
