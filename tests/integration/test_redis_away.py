@@ -46,7 +46,7 @@ def test_a_warm_shutdown_ends_soon_when_nothing_can_be_settled(tmp_path: Path, s
             server.kill()
 
 
-#: Longer than redis-py tries again by itself, and shorter than the minute for which a run waits.
+#: Longer than a worker may be silent before it counts as gone, and shorter than the minute for which a run waits.
 _AWAY_SECONDS = 12.0
 #: What survives a server that is killed.
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always")

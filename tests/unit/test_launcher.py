@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from headrace.broker.connection import connect
 from headrace.broker.embedded import EmbeddedBroker
@@ -215,10 +213,9 @@ class TestReady:
 
     def test_a_redis_that_is_away_is_waited_for(self) -> None:
         launcher = Launcher("redis://nowhere", CPUS)
-        with connect("redis://127.0.0.1:1/0", Settings()) as nowhere:
-            nowhere.set_retry(Retry(NoBackoff(), 0))
-            with pytest.raises(HeadraceError, match="no sign of life"):
-                launcher.wait_ready(Registry(nowhere), 0.0)
+        nowhere = connect("redis://127.0.0.1:1/0", Settings())
+        with nowhere, pytest.raises(HeadraceError, match="no sign of life"):
+            launcher.wait_ready(Registry(nowhere), 0.0)
 
     def test_whoever_does_not_show_up_is_named(self, registry: Registry) -> None:
         launcher = Launcher("redis://nowhere", CPUS)

@@ -11,8 +11,6 @@ import pytest
 import redis
 from celery import Celery
 from celery.app.task import Context
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from headrace.broker.connection import Server, connect
 from headrace.broker.options import SendOptions
@@ -129,7 +127,6 @@ def test_a_date_that_is_none_is_refused(sender: Sender, client: redis.Redis) -> 
 
 def test_a_redis_that_is_silent_may_have_the_job(settings: Settings, tmp_path: Path) -> None:
     with unguarded(tmp_path) as (url, server), connect(url, settings, timeout=0.2) as client:
-        client.set_retry(Retry(NoBackoff(), 0))
         sender = Sender(client, "redis://:secret@host", CHANNEL)
         sender.send("mill", 1)
         server.send_signal(signal.SIGSTOP)

@@ -5,8 +5,6 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from headrace.broker.registry import WorkerRecord
 from headrace.bulk.options import RunOptions
@@ -34,7 +32,6 @@ def client(server: tuple[str, Popen[bytes]], tmp_path: Path) -> Iterator[Client]
     """A client of the server."""
     settings = Settings(state_dir=tmp_path, redis_url=server[0], plugin_path=[PLUGINS], broker="bundled")
     with Client(settings=settings) as client:
-        client.redis.set_retry(Retry(NoBackoff(), 0))  # tells at once when the server is gone
         yield client
 
 
