@@ -27,8 +27,9 @@ from typing import Any
 
 from benchmarks.plain_celery import echo
 from headrace.broker.embedded import EmbeddedBroker
+from headrace.broker.options import SendOptions
 from headrace.broker.results import result_key
-from headrace.broker.sender import Sender, SendOptions
+from headrace.broker.sender import Sender
 from headrace.client import Client
 from headrace.launcher import Launcher, parse_devices
 from headrace.settings import get_settings

@@ -108,7 +108,7 @@ class TestRun:
         assert done.returncode == 3
         assert time.monotonic() - begin < 10
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_an_interrupted_run_cancels_what_it_queued_and_leaves_no_process(
         self, tmp_path: Path, settings: Settings, number: signal.Signals
     ) -> None:
@@ -120,6 +120,7 @@ class TestRun:
             out, err = process.communicate(timeout=30)
         assert (process.returncode, out) == (130, "")
         assert "Traceback" not in err
+        assert "ending what this run has started" in err
         assert f"the rows so far are in {part}" in err
         assert not target.exists()
         assert processes_of(settings) == []

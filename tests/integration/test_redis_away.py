@@ -1,7 +1,11 @@
-"""A worker whose Redis is gone for good."""
+"""A worker whose Redis is gone for good, and a run whose Redis comes back."""
 
+import json
 import subprocess
+import time
 from pathlib import Path
+
+import pytest
 
 from headrace.broker.connection import ping
 from headrace.broker.server import find_server
@@ -9,6 +13,8 @@ from headrace.client import Client
 from headrace.errors import BrokerUnavailable
 from headrace.launcher import Launcher, parse_devices
 from headrace.settings import Settings
+from tests.integration.commands import started
+from tests.utils.servers import unguarded
 from tests.utils.waiting import wait_until
 
 
@@ -38,3 +44,37 @@ def test_a_warm_shutdown_ends_soon_when_nothing_can_be_settled(tmp_path: Path, s
                 assert launcher.join(timeout=20)
         finally:
             server.kill()
+
+
+#: Longer than a worker may be silent before it counts as gone, and shorter than the minute for which a run waits.
+_AWAY_SECONDS = 12.0
+#: What survives a server that is killed.
+_DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+def test_a_run_on_somebody_elses_worker_outlasts_an_outage(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, part = (tmp_path / name for name in ("in.jsonl", "out.jsonl", "out.jsonl.part"))
+    texts = [f"text {number}" for number in range(20_000)]
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with unguarded(tmp_path, *_DURABLE) as (url, server):
+        monkeypatch.setenv("HEADRACE_REDIS_URL", url)
+        launcher = Launcher(url, parse_devices("cpu"), models=["faulty"], log_file=tmp_path / "worker.log")
+        with launcher, Client(url, settings=settings) as client:
+            launcher.wait_ready(client.registry)
+            arguments = ("run", "-i", str(source), "-o", str(target), "-m", "faulty", "--chunk-size", "8")
+            with started(*arguments) as run:
+                wait_until(lambda: part.exists() and part.stat().st_size, 30)
+                server.kill()
+                server.wait()
+                time.sleep(_AWAY_SECONDS)
+                assert run.poll() is None
+                with unguarded(tmp_path, *_DURABLE):
+                    out, err = run.communicate(timeout=60)
+                    assert run.returncode == 0, err
+                    launcher.stop()
+                    assert launcher.join(timeout=20)
+    assert [json.loads(line)["output"]["text"] for line in target.read_text().splitlines()] == texts
+    assert not list((settings.state_dir / "logs").glob("run-*")), "a worker of its own was started"
+    assert "failures                  0\n" in out

@@ -219,6 +219,12 @@ class TestReady:
         with launcher, pytest.raises(HeadraceError, match=r"again and again: see .*worker\.log"):
             launcher.wait_ready(registry, 60.0)
 
+    def test_a_redis_that_is_away_is_waited_for(self) -> None:
+        launcher = Launcher("redis://nowhere", CPUS)
+        nowhere = connect("redis://127.0.0.1:1/0", Settings())
+        with nowhere, pytest.raises(HeadraceError, match="no sign of life"):
+            launcher.wait_ready(Registry(nowhere), 0.0)
+
     def test_whoever_does_not_show_up_is_named(self, registry: Registry) -> None:
         launcher = Launcher("redis://nowhere", CPUS)
         names = sorted(worker.name for worker in launcher.workers)

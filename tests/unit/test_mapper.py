@@ -7,7 +7,7 @@ import pytest
 
 from headrace.broker.waiter import Meta
 from headrace.chunking import MOST_BYTES, Chunking
-from headrace.errors import HeadraceError, InvalidInput, QueueFull
+from headrace.errors import BrokerUnavailable, HeadraceError, InvalidInput, QueueFull
 from headrace.mapper import Mapper
 
 
@@ -136,6 +136,30 @@ def test_a_queue_that_stays_full_is_not_waited_for_for_ever(monkeypatch: pytest.
     mapper = dataclasses.replace(queue.mapper(), on_wait=lambda: None)
     with pytest.raises(QueueFull):
         list(mapper.run(range(4), ordered=True))
+
+
+def test_a_redis_that_goes_away_between_two_chunks_is_waited_for() -> None:
+    queue = Queue()
+    answers = iter([None, BrokerUnavailable("away"), BrokerUnavailable("away")])
+    queue.refuse = lambda: next(answers, None)
+    waits: list[None] = []
+    mapper = dataclasses.replace(queue.mapper(), on_wait=lambda: waits.append(None))
+    assert [item.output for item in mapper.run(range(4), ordered=True)] == [0, 1, 2, 3]
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_redis_that_takes_nothing_ends_a_mapping_at_once_or_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setattr("headrace.mapper._AWAY_SECONDS", 0.05)
+    queue = Queue()
+    queue.refuse = lambda: BrokerUnavailable("away") if len(queue.sent) == taken else None
+    waits: list[None] = []
+    mapper = dataclasses.replace(queue.mapper(), on_wait=lambda: waits.append(None))
+    with pytest.raises(BrokerUnavailable):
+        list(mapper.run(range(4), ordered=True))
+    assert bool(waits) is bool(taken)
 
 
 def test_a_chunk_of_many_bytes_ends_early() -> None:

@@ -66,6 +66,20 @@ def test_waiting_ends_in_time_and_names_the_job(client: Client, job: PendingResu
     assert job.result(timeout=5) == 1
 
 
+@pytest.mark.parametrize("job_id", ["order-7", "0B5E1D6E-6A53-4E0C-9D0F-3C1E2C6F8A11"])
+def test_an_id_that_is_none_of_ours_is_waited_for_and_told_of(client: Client, job_id: str) -> None:
+    with pytest.raises(ResultTimeout, match="no id that headrace gives"):
+        client.pending(job_id).result(timeout=0.01)
+    client.app.backend.store_result(job_id, 1, "SUCCESS")
+    assert client.pending(job_id).result(timeout=5) == 1
+
+
+@pytest.mark.parametrize("job_id", [None, 3, "", "a\nb", "\ud800"])
+def test_what_can_be_no_id_is_refused_at_once(client: Client, job_id: Any) -> None:
+    with pytest.raises(InvalidInput, match="a job's id must be"):
+        client.pending(job_id)
+
+
 def test_a_thread_that_waits_hears_of_the_answer(client: Client, job: PendingResult) -> None:
     heard: list[Any] = []
     thread = threading.Thread(target=lambda: heard.append(job.result()))

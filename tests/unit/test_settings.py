@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.errors import ConfigError
-from headrace.settings import Settings, child_environment, get_settings
+from headrace.settings import Settings, child_environment, get_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,31 @@ def test_a_value_that_is_not_allowed_is_named(monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setenv(f"HEADRACE_{name.upper()}", value)
     with pytest.raises(ConfigError, match=f"setting {name}: "):
         get_settings()
+
+
+@pytest.mark.parametrize("value", ["", "a:", "a_b-", "-", "x.y."])
+def test_a_prefix_ends_with_a_mark(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HEADRACE_KEY_PREFIX", value)
+    assert get_settings().key_prefix == value
+
+
+@pytest.mark.parametrize("value", ["a", "a:b", "a b:", "ü:", "a\n:", " :"])
+def test_a_prefix_without_one_is_refused_in_words(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HEADRACE_KEY_PREFIX", value)
+    with pytest.raises(ConfigError, match=r"setting key_prefix: must be .* must end with one of : _ - \., not"):
+        get_settings()
+
+
+def test_variables_that_are_no_settings_are_found_with_what_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ("CONFIG", "REDIS_URL", "FLOWER_BASIC_AUTH", "KEY_PREFIX", "redis_url")
+    kubernetes = ("REDIS_SERVICE_HOST", "PORT", "REDIS_PORT_6379_TCP", "REDIS_PORT_6379_TCP_ADDR")
+    for name in (*known, *kubernetes, "REDIS_ULR", "max_queuesize", "ZZZZ"):
+        monkeypatch.setenv(f"HEADRACE_{name}", "x:")
+    assert unknown_variables() == {
+        "HEADRACE_REDIS_ULR": "HEADRACE_REDIS_URL",
+        "HEADRACE_ZZZZ": "",
+        "HEADRACE_max_queuesize": "HEADRACE_MAX_QUEUE_SIZE",
+    }
 
 
 @pytest.mark.parametrize(

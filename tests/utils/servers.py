@@ -21,11 +21,11 @@ def connection(url: str) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def unguarded(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def unguarded(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The URL and the process of a server that nobody starts again when it is killed."""
     socket = folder / "r.sock"
     binary = find_server(bundled=True).binary
-    command = [str(binary), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    command = [str(binary), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             url = f"redis+socket://{socket}?virtual_host=0"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headrace.broker.inputs import InputCheck
-from headrace.errors import InvalidInput
+from headrace.errors import ConfigError, InvalidInput, UnknownModel
 from headrace.sdk.manifest import PluginManifest
 
 
@@ -20,9 +20,11 @@ class Checks:
         """The check of a model's inputs, for jobs with these parameters.
 
         Raises:
-            UnknownModel: If nobody knows the model.
+            UnknownModel: If nobody knows the model, or its name is no text.
             InvalidInput: If it takes no such parameters.
         """
+        if not isinstance(model, str):
+            raise UnknownModel(f"model must be the name of one, not {model!r}")
         check = self._checks.get(model) or self._make(model)
         check.check_params(params or {})
         return check
@@ -47,3 +49,24 @@ def check_single(check: InputCheck, value: Any) -> None:
     if isinstance(value, list):
         raise InvalidInput("a list would be read as a chunk of inputs: use submit_many or map")
     check.size(value)
+
+
+def check_counts(**counts: Any) -> None:
+    """Check arguments that are whole numbers from one on, or None.
+
+    Raises:
+        ConfigError: Names the one that is not.
+    """
+    for name, given in counts.items():
+        if given is not None and (not isinstance(given, int) or given < 1):
+            raise ConfigError(f"{name} must be at least 1, not {given!r}")
+
+
+def check_job_id(job_id: Any) -> None:
+    """Check what is to be a job's id: any text, since Celery's producers may choose it.
+
+    Raises:
+        InvalidInput: If it is none.
+    """
+    if not isinstance(job_id, str) or not job_id.isprintable() or not job_id:
+        raise InvalidInput(f"a job's id must be printable text, not {job_id!r}")

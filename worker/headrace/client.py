@@ -1,6 +1,5 @@
 """Client: what an application uses to queue jobs and to get their results."""
 
-import contextlib
 import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -9,17 +8,18 @@ from typing import Any, Self
 
 from celery import Celery
 
+from headrace.broker.access import joined_broker
 from headrace.broker.app import INFER, make_app
 from headrace.broker.connection import broker_errors, connect, ping
-from headrace.broker.embedded import EmbeddedBroker
+from headrace.broker.options import SUFFIXES, Priority, SendOptions
 from headrace.broker.registry import Registry
 from headrace.broker.revocations import revoke
-from headrace.broker.sender import SUFFIXES, Priority, Sender, SendOptions
+from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import promote
-from headrace.checks import Checks, check_single
+from headrace.checks import Checks, check_counts, check_job_id, check_single
 from headrace.chunking import Chunking
-from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError
+from headrace.errors import HeadraceError
 from headrace.flight import Flight
 from headrace.mapper import MapItem, Mapper
 from headrace.pending import PendingResult
@@ -52,7 +52,7 @@ class Client:
         """
         self.settings = settings or get_settings()
         self._held = ExitStack()
-        self.url = url or self.settings.redis_url or self._join_embedded()
+        self.url = url or self._held.enter_context(joined_broker(self.settings))
         try:
             ping(self.url, self.settings)
         except HeadraceError:
@@ -74,12 +74,8 @@ class Client:
         self._models = KnownModels(self.registry.models, lambda: discover(self.settings.plugin_path))
         self._checks = Checks(self.manifest, max_input_bytes=self.settings.max_input_bytes)
 
-    def _join_embedded(self) -> str:
-        bundled = self.settings.broker == "bundled"
-        return self._held.enter_context(EmbeddedBroker(self.settings.state_dir, bundled=bundled, start_server=False))
-
     def close(self) -> None:
-        """Free the connections; queued jobs run on."""
+        """Free the connections; queued jobs run on, and who waits for one here gets ClientClosed."""
         self._waiter.close()
         self.app.close()
         self.redis.close()
@@ -128,16 +124,19 @@ class Client:
             deadline: Seconds until a job that has not run is failed.
             priority: "high" is claimed before "normal", and that before "low"; what is claimed runs in any order.
             idempotency_key: Any text. Who submits with it again, within a day or as long as
-                `idempotency_window` says, gets the first one's job, whatever the input.
+                `idempotency_window` says, gets the first one's job, whatever the input. A job that
+                failed, was cancelled or expired frees its key: the next submit queues a new job.
 
         Raises:
             UnknownModel: If neither workers nor this machine know the model.
-            InvalidInput: If the schema rejects the input, or it is too large.
+            InvalidInput: If the schema rejects the input, it is too large, or an argument is none.
             QueueFull: If `max_queue_size` jobs of the model wait.
-            BrokerUnavailable: If Redis can't be reached.
+            BrokerUnavailable: If Redis can't be reached, or does not answer; the job may be queued then.
+            ClientClosed: If this client is.
         """
-        check_single(self._checks.of(model, params), input)
         options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
+        self._waiter.check_open()
+        check_single(self._checks.of(model, params), input)
         job_id = self._sender.send(model, input, options, idempotency_key=idempotency_key)
         return PendingResult(self, job_id, model)
 
@@ -157,10 +156,11 @@ class Client:
             As `submit`.
         """
         values = list(inputs)
+        options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
+        self._waiter.check_open()
         check = self._checks.of(model, params)
         for value in values:
             check_single(check, value)
-        options = SendOptions(params=params, expires=expires, deadline=deadline, priority=priority)
         return [PendingResult(self, job_id, model) for job_id in self._sender.send_many(model, values, options)]
 
     def map(  # noqa: PLR0913 - keyword-only, and each has a default
@@ -195,21 +195,15 @@ class Client:
             on_wait: Called about once a second while nothing arrives; may raise.
 
         Raises:
-            UnknownModel: If neither workers nor this machine know the model.
-            BrokerUnavailable: If Redis can't be reached, or goes away for a minute.
+            As `submit`; BrokerUnavailable once Redis has been away for a minute.
         """
-        for name, value in (("chunk_size", chunk_size), ("max_chunks", max_chunks)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value}")
+        check_counts(chunk_size=chunk_size, max_chunks=max_chunks)
+        options = SendOptions(params=params, priority=priority)
+        self._waiter.check_open()
         check = self._checks.of(model, params)
-
-        def measured(source: Any) -> tuple[Any, int]:
-            value = read(source)
-            return value, check.size(value)
-
         flight = Flight(
             model=model,
-            options=SendOptions(params=params, priority=priority),
+            options=options,
             client=self.redis,
             url=self.url,
             sender=self._sender,
@@ -218,9 +212,9 @@ class Client:
         )
         mapper = Mapper(
             jobs=flight,
-            read=measured,
+            read=lambda source: check.sized(read(source)),
             on_wait=self._waiter.patiently(on_wait),
-            chunking=Chunking(lambda: self._count_workers(model), chunk_size=chunk_size, max_chunks=max_chunks),
+            chunking=Chunking(flight.count_workers, chunk_size=chunk_size, max_chunks=max_chunks),
         )
         # Not inside broker_errors: what reading `inputs` raises is the caller's own.
         yield from mapper.run(inputs, ordered=ordered)
@@ -231,7 +225,12 @@ class Client:
             return self._waiter.futures(job_ids)
 
     def pending(self, job_id: str) -> PendingResult:
-        """A handle on a job that was queued elsewhere or earlier."""
+        """A handle on a job that was queued elsewhere or earlier.
+
+        Raises:
+            InvalidInput: If the id is no text.
+        """
+        check_job_id(job_id)
         return PendingResult(self, job_id)
 
     def revoke(self, job_ids: Sequence[str], model: str | None = None, *, terminate: bool = False) -> None:
@@ -245,11 +244,6 @@ class Client:
             for suffix in SUFFIXES.values() if model is not None else ():
                 promote(self.redis, f"{INFER}{model}{suffix}", job_ids)
             self.app.control.revoke(list(job_ids), terminate=terminate)
-
-    def _count_workers(self, model: str) -> int:
-        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
-            return sum(model in worker.models for worker in self.registry.workers())
-        return 0
 
 
 __all__ = ["Client", "MapItem", "PendingResult"]

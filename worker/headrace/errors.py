@@ -4,6 +4,7 @@
     +-- ConfigError               invalid_config
     +-- BrokerUnavailable         broker_unavailable      (retryable)
     +-- QueueFull                 queue_full              (retryable)
+    +-- ClientClosed              client_closed
     +-- UnknownModel              unknown_model
     +-- InvalidInput              invalid_input
     |   +-- InputTooLarge         input_too_large
@@ -68,6 +69,12 @@ class QueueFull(HeadraceError):
     job_ids: Sequence[str] = ()
 
 
+class ClientClosed(HeadraceError):
+    """The client is closed, and hears of no results any more."""
+
+    code = "client_closed"
+
+
 class UnknownModel(HeadraceError):
     """No plugin of that name is known to the workers or on this machine."""
 
@@ -75,7 +82,7 @@ class UnknownModel(HeadraceError):
 
 
 class InvalidInput(HeadraceError):
-    """The model's input schema or its `prepare` rejects the input."""
+    """The model's input schema or its `prepare` rejects the input, or an argument that goes with it is none."""
 
     code = "invalid_input"
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from headrace.broker.app import INFER
 from headrace.broker.connection import Server, broker_errors
-from headrace.broker.sender import SUFFIXES, Sender, SendOptions
+from headrace.broker.options import SUFFIXES, SendOptions
+from headrace.broker.registry import Registry
+from headrace.broker.sender import Sender
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import withdraw
-from headrace.errors import BrokerUnavailable
+from headrace.errors import BrokerUnavailable, ClientClosed
 
 #: Seconds that workers get to drop the jobs of a mapping that ends early.
 _ABANDON_SECONDS = 3.0
@@ -43,6 +45,12 @@ class Flight:
         """
         self.sender.send(self.model, values, self.options, job_id=job_id)
 
+    def count_workers(self) -> int:
+        """How many workers serve the model; 0 while Redis is away."""
+        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
+            return len(Registry(self.client).serving(self.model))
+        return 0
+
     def discard(self, job_ids: Sequence[str]) -> None:
         """Delete results that were read."""
         # What is not deleted now expires.
@@ -51,8 +59,8 @@ class Flight:
 
     def abandon(self, job_ids: Sequence[str]) -> None:
         """Cancel jobs that nobody will read, and give workers a moment to drop them."""
-        # A broker that is away must not hide why the caller ends.
-        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
+        # A broker that is away, or a client that was closed, must not hide why the caller ends.
+        with contextlib.suppress(BrokerUnavailable, ClientClosed), broker_errors(self.url):
             claimed = list(job_ids)
             for suffix in SUFFIXES.values():
                 withdrawn = set(withdraw(self.client, INFER + self.model + suffix, claimed))

@@ -1,5 +1,6 @@
 """Launcher: one Celery worker process per device, restarted when it dies, drained at the end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from headrace.broker.connection import broker_errors
 from headrace.broker.registry import Registry
-from headrace.errors import ConfigError, HeadraceError
+from headrace.errors import BrokerUnavailable, ConfigError, HeadraceError
 from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.hardware.host import usable_cores
 from headrace.lifetime import ManagedProcess
@@ -75,6 +77,7 @@ class Launcher:
         log_file: Path | None = None,
         loglevel: str = "INFO",
     ) -> None:
+        self._url = url
         self._log = log_file.open("wb") if log_file else None
         cpus = [device for device in devices if device.kind == "cpu"]
         self._workers = [
@@ -161,13 +164,19 @@ class Launcher:
         """
         wanted = {worker.name for worker in self._workers}
         deadline = time.monotonic() + timeout
-        while not wanted <= {record.name for record in registry.workers()}:
+        while not wanted <= self._seen(registry):
             log = self._log.name if self._log else "its log"
             if self.restarts >= _START_DEATHS * len(wanted):
                 raise HeadraceError(f"{', '.join(sorted(wanted))} dies as it starts, again and again: see {log}")
             if time.monotonic() > deadline:
                 raise HeadraceError(f"no sign of life of {', '.join(sorted(wanted))} after {timeout:g} s: see {log}")
             self._closing.wait(_LOOK_SECONDS / 2)
+
+    def _seen(self, registry: Registry) -> set[str]:
+        """Names of the workers that live; none while Redis is away, which they wait for too."""
+        with contextlib.suppress(BrokerUnavailable), broker_errors(self._url):
+            return {record.name for record in registry.workers()}
+        return set()
 
     def close(self) -> None:
         """Drain and wait."""

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 from headrace.broker.results import value_of
 from headrace.broker.waiter import Meta
 from headrace.chunking import MOST_BYTES, Chunking
-from headrace.errors import HeadraceError, QueueFull, error_from_wire
+from headrace.errors import BrokerUnavailable, HeadraceError, QueueFull, error_from_wire
 
 #: Seconds between two calls of `on_wait`.
 _WAIT_SECONDS = 1.0
 #: Results that are deleted in one call.
 _DISCARDED_AT_ONCE = 16
-#: Seconds for which a full queue is waited for.
-_FULL_SECONDS = 600.0
+#: Seconds for which a full queue is waited for, and a Redis that takes nothing.
+_FULL_SECONDS, _AWAY_SECONDS = 600.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Jobs(Protocol):
         """A future for a job that is about to be sent."""
 
     def send(self, job_id: str, values: list[Any]) -> None:
-        """Send values as the job of an id; raises QueueFull if too many wait."""
+        """Send values as the job of an id; raises QueueFull if too many wait, BrokerUnavailable if it cannot."""
 
     def discard(self, job_ids: Sequence[str]) -> None:
         """Delete results that were read."""
@@ -121,22 +121,26 @@ class Mapper:
         # Hazard: Ctrl-C may come while it is sent, and it must be cancelled then.
         unread[job_id] = None
         future = self.jobs.expect(job_id)
-        self._send(job_id, values)
+        self._send(job_id, values, begun=sent[0][0] > 0)
         return Chunk(job_id=job_id, future=future, sent=sent, refused=refused)
 
-    def _send(self, job_id: str, values: list[Any]) -> None:
-        """Send a chunk, and wait while the queue is full: what is mapped may be longer than it."""
-        deadline = time.monotonic() + _FULL_SECONDS
+    def _send(self, job_id: str, values: list[Any], *, begun: bool) -> None:
+        """Send a chunk; wait while the queue is full, which may be shorter than what is mapped, or Redis is away."""
+        begin = time.monotonic()
         while True:
             try:
                 self.jobs.send(job_id, values)
             except QueueFull:
-                if time.monotonic() > deadline:
+                if time.monotonic() > begin + _FULL_SECONDS:
                     raise
-                self.on_wait()
-                time.sleep(_WAIT_SECONDS)
+            except BrokerUnavailable:
+                # Hazard: it may have been taken all the same. It runs twice then, and has one outcome.
+                if not begun or time.monotonic() > begin + _AWAY_SECONDS:
+                    raise
             else:
                 return
+            self.on_wait()
+            time.sleep(_WAIT_SECONDS)
 
     def _landed(self, flying: deque[Chunk], *, ordered: bool, most: int) -> Iterator[Chunk]:
         """Take out what is there; wait only while more than `most` chunks fly."""

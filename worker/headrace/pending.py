@@ -1,6 +1,7 @@
 """PendingResult: a handle on a queued job."""
 
 import asyncio
+import uuid
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -45,9 +46,7 @@ class PendingResult:
         try:
             meta = self._wait().result(timeout)
         except FutureTimeout:
-            raise ResultTimeout(
-                f"job {self.id} has no result after {timeout:g} s: is a worker running? `headrace models` tells"
-            ) from None
+            raise ResultTimeout(f"job {self.id} has no result after {timeout:g} s: {_advice(self.id)}") from None
         return value_of(meta)
 
     def done(self) -> bool:
@@ -81,3 +80,22 @@ class PendingResult:
         if self._future is None:
             self._future = self._jobs.futures([self.id])[0]
         return self._future
+
+
+def is_of_ours(job_id: str) -> bool:
+    """Whether an id is one that a client of headrace or of Celery gives; a Celery producer may choose any other.
+
+    Example:
+        >>> is_of_ours("0b5e1d6e-6a53-4e0c-9d0f-3c1e2c6f8a11"), is_of_ours("order-7")
+        (True, False)
+    """
+    try:
+        return str(uuid.UUID(job_id)) == job_id
+    except ValueError:
+        return False
+
+
+def _advice(job_id: str) -> str:
+    if is_of_ours(job_id):
+        return "is a worker running? `headrace models` tells"
+    return "it is no id that headrace gives: is it that of a job?"

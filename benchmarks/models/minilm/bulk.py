@@ -25,7 +25,8 @@ import orjson
 
 from benchmarks.models.minilm import loops
 from headrace.broker.embedded import EmbeddedBroker
-from headrace.bulk.run import RunOptions, run
+from headrace.bulk.options import RunOptions
+from headrace.bulk.run import run
 from headrace.client import Client
 from headrace.launcher import Launcher, parse_devices
 from headrace.settings import Settings, get_settings

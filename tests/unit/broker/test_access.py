@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from headrace.broker.access import open_broker, running_broker
+from headrace.broker.access import joined_broker, open_broker, running_broker
 from headrace.errors import BrokerUnavailable
 from headrace.settings import Settings
 from tests.utils.servers import answers
@@ -38,6 +38,15 @@ def test_a_given_broker_that_is_away_is_no_reason_to_start_one(tmp_path: Path, o
     with pytest.raises(BrokerUnavailable):
         open_it(_settings(tmp_path, "redis://127.0.0.1:1/0"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_joins_the_broker_that_runs_and_starts_none(url: str, tmp_path: Path) -> None:
+    with joined_broker(_settings(tmp_path, url)) as given:
+        assert given == url
+    with pytest.raises(BrokerUnavailable, match="headrace up"), joined_broker(_settings(tmp_path)):
+        pass
+    with open_broker(_settings(tmp_path)) as ours, joined_broker(_settings(tmp_path)) as joined:
+        assert joined == ours
 
 
 def test_without_one_a_server_comes_along_and_goes_with_its_last_user(tmp_path: Path) -> None:

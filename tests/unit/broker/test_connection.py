@@ -97,15 +97,30 @@ def test_a_redis_that_wants_a_password_is_reported(url: str, settings: Settings,
         client.config_set("requirepass", "")
 
 
-@pytest.mark.parametrize(
-    "error", [redis.ConnectionError("cut"), redis.ResponseError("OOM"), redis.TimeoutError("late"), OSError(2, "none")]
-)
+@pytest.mark.parametrize("error", [redis.ConnectionError("cut"), redis.TimeoutError("late"), OSError(2, "none")])
 def test_errors_of_redis_become_one_that_says_what_to_do(error: Exception) -> None:
     words = r"\*\*\*@host.*HEADRACE_REDIS_URL"
     with pytest.raises(BrokerUnavailable, match=words) as caught, broker_errors("redis://:secret@host"):
         raise error
     assert caught.value.__cause__ is error
     assert str(error) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (redis.exceptions.OutOfMemoryError("command not allowed. script: f0, on @user_script:19."), "it is full: free"),
+        (redis.ReadOnlyError("You can't write against a read only replica. script: f0"), "a replica: name its primary"),
+        (redis.ResponseError("MISCONF no disk script: f0"), "MISCONF no disk"),
+    ],
+)
+def test_a_refusal_is_told_without_the_script_that_met_it(error: Exception, told: str) -> None:
+    with (
+        pytest.raises(BrokerUnavailable, match=rf"\*\*\*@host refuses: .*{told}") as caught,
+        broker_errors("redis://:s@host"),
+    ):
+        raise error
+    assert "f0" not in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), InvalidInput("x"), KeyboardInterrupt()])

@@ -1,5 +1,6 @@
 """Dead letters: what was put aside can be seen, sent again, deleted."""
 
+import time
 from typing import Any
 
 import pytest
@@ -49,9 +50,21 @@ def test_each_tells_its_job_and_why_it_is_here(app: Celery, client: Server, lett
     assert found is not None
     assert found.model == "mill"
     assert letters.find("another") is None
+    assert found.since is not None
+    assert 0 <= time.time() - found.since < 60
+    assert (letters.has("mill"), letters.has("another")) == (True, False)
     nameless = next(letters.of("weir"))
     assert len(nameless.name) == 12
     assert letters.find(nameless.name) == nameless
+
+
+def test_a_reason_of_an_older_version_has_no_time(client: Server, letters: DeadLetters) -> None:
+    _bury(client, b"a", why="told\nin two lines")
+    (letter,) = letters.of("mill")
+    assert letter.reason == "told\nin two lines"
+    client.hset("headrace:dead:mill", letter.digest, "12 workers\ndied")
+    (letter,) = letters.of("mill")
+    assert (letter.since, letter.reason) == (None, "12 workers\ndied")
 
 
 def test_many_come_oldest_first(client: Server, letters: DeadLetters) -> None:

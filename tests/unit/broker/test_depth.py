@@ -4,7 +4,8 @@ from celery import Celery
 
 from headrace.broker.connection import Server
 from headrace.broker.depth import Depth, depths
-from headrace.broker.sender import Sender, SendOptions
+from headrace.broker.options import SendOptions
+from headrace.broker.sender import Sender
 
 
 def test_jobs_of_every_urgency_count_and_dead_ones_apart(client: Server, app: Celery) -> None:

@@ -13,7 +13,7 @@ from headrace.broker import codec
 from headrace.broker.connection import connect
 from headrace.broker.results import result_key, value_of
 from headrace.broker.waiter import ResultWaiter, decode
-from headrace.errors import HeadraceError
+from headrace.errors import ClientClosed, HeadraceError
 from headrace.settings import Settings
 from tests.utils.proxy import Proxy
 from tests.utils.waiting import wait_until
@@ -150,12 +150,16 @@ def test_discard_deletes_the_named_results_only(client: redis.Redis, waiter: Res
     assert client.keys("*") == [result_key("b").encode()]
 
 
-def test_closing_ends_the_thread_and_leaves_futures_open(client: redis.Redis) -> None:
+def test_closing_ends_the_thread_and_tells_who_waits(client: redis.Redis) -> None:
     waiter = ResultWaiter(client, CHANNEL)
     (future,) = waiter.futures(["a"])
     waiter.close()
     assert "headrace-results" not in {thread.name for thread in threading.enumerate()}
-    assert not future.done()
+    with pytest.raises(ClientClosed, match="job a goes on"):
+        future.result(timeout=0)
+    with pytest.raises(ClientClosed):
+        waiter.expect(["b"])
+    waiter.close()
 
 
 def test_one_that_never_listened_closes(client: redis.Redis) -> None:

@@ -15,10 +15,10 @@ import pytest
 from headrace.broker.app import INFER
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.broker.registry import WorkerRecord
-from headrace.bulk.run import RunOptions, Summary, Workers, run
+from headrace.bulk.options import RunOptions
+from headrace.bulk.run import Summary, run
 from headrace.client import Client, MapItem
-from headrace.errors import BrokerUnavailable, ConfigError, EngineDied, InvalidInput, SetupFailed, UnknownModel
-from headrace.launcher import Launcher
+from headrace.errors import BrokerUnavailable, ConfigError, EngineDied, InvalidInput, UnknownModel
 from headrace.settings import Settings
 from tests.utils import jobs
 
@@ -179,66 +179,6 @@ class TestRefusals:
             client.registry.beat(WorkerRecord(name="cpu0@afar", models=["faulty"]))
         with pytest.raises(ConfigError):
             run(options, io.BytesIO(), io.BytesIO(), settings=settings)
-
-
-class TestWorkers:
-    def test_a_model_that_is_served_needs_no_worker_of_our_own(self, served: Client, tmp_path: Path) -> None:
-        workers = Workers(served, FAULTY, tmp_path / "log", note=print)
-        workers.ensure()
-        assert workers._own is None
-        workers.note_progress()
-        workers.close()
-
-    def test_each_death_of_an_engine_is_told_once(self, served: Client, tmp_path: Path) -> None:
-        notes: list[str] = []
-        workers = Workers(served, FAULTY, tmp_path / "log", note=notes.append)
-        for deaths in (2, 2, 3, 3, 5):
-            record = WorkerRecord(name="cpu0@afar", models=["faulty"], engine_restarts=deaths)
-            served.registry.beat(record)
-            workers.ensure()
-        assert [note.split(";")[0] for note in notes] == ["engine deaths so far: 1", "engine deaths so far: 3"]
-
-    @pytest.fixture
-    def own(self, client: Client, tmp_path: Path) -> tuple[Workers, "Dying"]:
-        workers, own = Workers(client, FAULTY, tmp_path / "log", note=print), Dying()
-        workers._own = own
-        return workers, own
-
-    def test_workers_that_keep_dying_without_an_item_end_the_run(self, own: tuple[Workers, "Dying"]) -> None:
-        workers, launcher = own
-        launcher.deaths = 4
-        workers.ensure()
-        launcher.deaths = 5
-        with pytest.raises(SetupFailed, match=r"no worker stays up for faulty: see .*log"):
-            workers.ensure()
-
-    def test_an_item_between_deaths_forgives_them(self, own: tuple[Workers, "Dying"]) -> None:
-        workers, launcher = own
-        for _ in range(20):
-            launcher.deaths += 4
-            workers.ensure()
-            workers.note_progress()
-
-    def test_our_own_workers_end_with_the_run(self, own: tuple[Workers, "Dying"]) -> None:
-        workers, launcher = own
-        workers.close()
-        assert launcher.closed
-
-
-class Dying(Launcher):
-    """A launcher whose workers die as often as the test says."""
-
-    def __init__(self) -> None:
-        super().__init__("redis://nowhere", [])
-        self.deaths = 0
-        self.closed = False
-
-    @property
-    def restarts(self) -> int:
-        return self.deaths
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class TestSummary:

@@ -24,7 +24,7 @@ def test_a_row_tells_who_serves_the_model_and_its_state_at_each() -> None:
             "1",
             "cpu,cuda",
             "a@x,b@x",
-            "b@x BUSY, 5 MiB, 1,234.5 items/s, 2 MiB on disk; c@x EVICTED",
+            states,
             "7",
             "1",
             "here,workers",

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import headrace
-from headrace.bulk.run import RunOptions, Summary
+from headrace.bulk.options import RunOptions
+from headrace.bulk.run import Summary
 from headrace.cli.app import app
 from headrace.settings import get_settings
 
@@ -157,6 +158,13 @@ def test_without_a_broker_a_verb_exits_3_and_shows_no_password(arguments: tuple[
     assert result.exit_code == 3
     assert "error [broker_unavailable]" in result.stderr
     assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("verb", [("worker",), ("up", "--no-flower")])
+def test_a_variable_that_is_no_setting_is_told_of_once(verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_REDIS_ULR", "redis://here")
+    told = "HEADRACE_REDIS_ULR is set, and no setting has this name: did you mean HEADRACE_REDIS_URL?"
+    assert invoke(*verb).stderr.count(told) == 1
 
 
 def test_a_url_that_is_none_of_redis_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from headrace.monitoring import doctor
 from headrace.monitoring.checks import Check, Verdict
 from headrace.sdk.device import Device
 from headrace.settings import Settings
+from tests.utils.servers import connection, unguarded
 
 
 def settings(folder: Path, **values: Any) -> Settings:
@@ -81,6 +82,23 @@ def test_a_redis_that_does_not_answer_is_broken_and_its_password_hidden(tmp_path
     check = doctor._broker(settings(tmp_path, redis_url="redis://:secret@127.0.0.1:1/0"))
     assert check.verdict is Verdict.BROKEN
     assert "secret" not in check.found + check.mend
+
+
+def test_a_redis_that_is_full_is_broken(tmp_path: Path) -> None:
+    with unguarded(tmp_path) as (url, _), connection(url) as client:
+        assert doctor._broker(settings(tmp_path, redis_url=url)).verdict is Verdict.OK
+        client.config_set("maxmemory", "1")
+        check = doctor._broker(settings(tmp_path, redis_url=url))
+    assert check.verdict is Verdict.BROKEN
+    assert "takes nothing" in check.found
+    assert "it is full: free memory" in check.mend
+
+
+def test_a_variable_that_is_no_setting_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_REDIS_ULR", "redis://here")
+    (check,) = doctor._variables()
+    assert (check.verdict, check.name) == (Verdict.IGNORED, "HEADRACE_REDIS_ULR")
+    assert "HEADRACE_REDIS_URL" in check.mend
 
 
 def test_no_server_to_start_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,20 @@ def open_broker(settings: Settings) -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def joined_broker(settings: Settings) -> Iterator[str]:
+    """The URL of the given broker, or of one that came along and runs, which stays up meanwhile.
+
+    Raises:
+        BrokerUnavailable: If none is given, and none runs.
+    """
+    if settings.redis_url:
+        yield settings.redis_url
+        return
+    with EmbeddedBroker(settings.state_dir, bundled=settings.broker == "bundled", start_server=False) as url:
+        yield url
+
+
 def running_broker(settings: Settings) -> str:
     """The URL of a broker that is up, without starting one.
 

@@ -68,9 +68,7 @@ def check_writable(url: str, settings: Settings) -> None:
         try:
             client.set(client.key("headrace:probe"), 1, px=1)
         except redis.ResponseError as error:
-            raise BrokerUnavailable(
-                f"Redis at {redact(url)} takes nothing ({error}): free memory, raise maxmemory, or name another"
-            ) from None
+            raise BrokerUnavailable(f"Redis at {redact(url)} takes nothing: {refusal(error)}") from None
 
 
 def _redis_url(url: str) -> str:
@@ -133,6 +131,21 @@ def may_pass(error: BaseException | None) -> bool:
     return isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError)
 
 
+def refusal(error: redis.ResponseError) -> str:
+    """What a server's refusal means, and what to do.
+
+    Example:
+        >>> refusal(redis.ResponseError("MISCONF no disk script: f0c5b1e, on @user_script:19."))
+        'MISCONF no disk'
+    """
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return "it is full: free memory, raise its maxmemory, or name another in HEADRACE_REDIS_URL"
+    if isinstance(error, redis.ReadOnlyError):
+        return "it is a replica: name its primary in HEADRACE_REDIS_URL"
+    # The script that met it is no news to a user.
+    return str(error).partition(" script: ")[0]
+
+
 @contextmanager
 def broker_errors(url: str) -> Iterator[None]:
     """Turn Redis's own errors into one that says what to do.
@@ -142,6 +155,8 @@ def broker_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
+    except redis.ResponseError as error:
+        raise BrokerUnavailable(f"Redis at {redact(url)} refuses: {refusal(error)}") from error
     except (redis.RedisError, OSError, OperationalError) as error:
         raise BrokerUnavailable(
             f"Redis at {redact(url)} does not answer ({error}): is it running, and is HEADRACE_REDIS_URL right?"

@@ -27,7 +27,9 @@ class DeadLetter:
     #: Celery's task id; None if it cannot be read.
     job_id: str | None
     #: Why it is here.
-    reason: str
+    reason: str = ""
+    #: Epoch seconds since when; None if an older version put it here.
+    since: int | None = None
 
     @property
     def name(self) -> str:
@@ -52,15 +54,20 @@ class DeadLetters:
         prefix = self._key("")
         return sorted(key.decode().removeprefix(prefix) for key in self._client.scan_iter(f"{prefix}*", _type="list"))
 
+    def has(self, model: str) -> bool:
+        """Whether a model has any."""
+        return bool(self._client.exists(self._key(model)))
+
     def of(self, model: str) -> Iterator[DeadLetter]:
         """Those of a model, the oldest first."""
         length = int(self._client.llen(self._key(model)))
         for end in range(length - 1, -1, -_PAGE):
             page: Any = self._client.lrange(self._key(model), max(0, end - _PAGE + 1), end)
             for payload in reversed(page):
-                letter = DeadLetter(model=model, payload=payload, job_id=_job_id(payload), reason="")
+                letter = DeadLetter(model=model, payload=payload, job_id=_job_id(payload))
                 why: Any = self._client.hget(self._client.key(WHY_DEAD + model), letter.digest)
-                yield replace(letter, reason=(why or b"").decode())
+                since, reason = _since_and_why((why or b"").decode())
+                yield replace(letter, since=since, reason=reason)
 
     def find(self, name: str) -> DeadLetter | None:
         """The one of a job, or of the name that `DeadLetter.name` gives it."""
@@ -97,6 +104,12 @@ def read(payload: bytes) -> Any:
     except (KeyError, TypeError, ValueError):
         return message
     return {"headers": message.get("headers"), "body": body}
+
+
+def _since_and_why(told: str) -> tuple[int | None, str]:
+    """Take apart what `bury.lua` has written; older versions wrote the reason alone."""
+    since, mark, reason = told.partition("\n")
+    return (int(since), reason) if mark and since.isdecimal() else (None, told)
 
 
 def _job_id(payload: bytes) -> str | None:

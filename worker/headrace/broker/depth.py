@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from headrace.broker.app import DEAD, INFER
 from headrace.broker.connection import Server
-from headrace.broker.sender import SUFFIXES
+from headrace.broker.options import SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,14 @@ class InputCheck:
             raise InvalidInput(f"input{where} for {self._model}: {error.message}") from None
         return size
 
+    def sized(self, value: Any) -> tuple[Any, int]:
+        """An input with the bytes of its JSON.
+
+        Raises:
+            InvalidInput: As `size`.
+        """
+        return value, self.size(value)
+
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check the parameters of a job.
 

@@ -82,6 +82,10 @@ class Registry:
         self._forget_silent(name for name, value in zip(names, stored, strict=True) if value is None)
         return [_read_record(value) for value in stored if value is not None]
 
+    def serving(self, model: str) -> list[WorkerRecord]:
+        """Those of them that serve a model."""
+        return [worker for worker in self.workers() if model in worker.models]
+
     def _key(self, worker: str) -> str:
         return self._client.key(f"headrace:worker:{worker}")
 

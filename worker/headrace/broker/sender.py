@@ -1,40 +1,24 @@
 """Sender: puts jobs on a model's queue, with the headers that our client wants its answer by."""
 
-import hashlib
-import math
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import redis
 
 from headrace.broker.app import INFER
-from headrace.broker.connection import Server, redact
+from headrace.broker.connection import Server, redact, refusal
 from headrace.broker.envelope import envelope
-from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER
+from headrace.broker.options import SUFFIXES, SendOptions, digest_of
+from headrace.broker.results import DEADLINE_HEADER, NOTIFY_HEADER, PACKED, REPLY_HEADER, result_key
+from headrace.broker.revocations import REVOKED
 from headrace.broker.scripts import script
 from headrace.errors import BrokerUnavailable, InvalidInput, QueueFull
 
-Priority = Literal["high", "normal", "low"]
-
-#: Suffix of the list for each urgency; plain producers write to the middle one.
-SUFFIXES: Mapping[Priority, str] = {"high": ".high", "normal": "", "low": ".low"}
+_PLAIN = SendOptions()
 #: Messages, and bytes of them, in one call.
 _MOST_MESSAGES, _MOST_BYTES = 500, 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SendOptions:
-    """How jobs are sent."""
-
-    params: Mapping[str, Any] | None = None
-    #: Seconds until a job that has not started is revoked.
-    expires: float | None = None
-    #: Seconds until a job that has not run is failed.
-    deadline: float | None = None
-    priority: Priority = "normal"
 
 
 class Sender:
@@ -60,7 +44,7 @@ class Sender:
         self,
         model: str,
         inputs: Any,
-        options: SendOptions = SendOptions(),
+        options: SendOptions = _PLAIN,
         *,
         job_id: str | None = None,
         idempotency_key: str | None = None,
@@ -72,11 +56,11 @@ class Sender:
             inputs: An input, or a list of them for a chunk.
             options: Parameters, limits and urgency.
             job_id: The id to give it; by default a new one.
-            idempotency_key: If a job of the model was queued under it within the window, that one's id
-                is returned and nothing is queued.
+            idempotency_key: If a job of the model was queued under it within the window, and has not failed
+                or been revoked, that one's id is returned and nothing is queued.
 
         Raises:
-            InvalidInput: If inputs or params are not JSON.
+            InvalidInput: If inputs or params are not JSON, or the key is no text.
             QueueFull: If too many jobs of the model wait.
             BrokerUnavailable: If Redis does not take it.
         """
@@ -108,13 +92,10 @@ class Sender:
         return job_ids
 
     def _message(self, model: str, job_id: str, inputs: Any, options: SendOptions) -> bytes:
-        for name, seconds in (("expires", options.expires), ("deadline", options.deadline)):
-            if seconds is not None and not math.isfinite(seconds):
-                raise InvalidInput(f"{name} must be a number of seconds, not {seconds}")
         now = time.time()
         headers: dict[str, Any] = {REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}
         if options.deadline is not None:
-            headers[DEADLINE_HEADER] = now + options.deadline
+            headers[DEADLINE_HEADER] = now + float(options.deadline)
         try:
             return envelope(
                 INFER + model,
@@ -122,7 +103,7 @@ class Sender:
                 inputs,
                 params=options.params or {},
                 queue=INFER + model,
-                expires=None if options.expires is None else now + options.expires,
+                expires=None if options.expires is None else now + float(options.expires),
                 extra=headers,
             )
         except (TypeError, ValueError) as error:
@@ -143,14 +124,20 @@ class Sender:
         keys = [base + SUFFIXES[options.priority], *(base + each for each in SUFFIXES.values())]
         keys = list(dict.fromkeys(keys))
         if idempotency_key is not None:
-            digest = hashlib.sha256(idempotency_key.encode()).hexdigest()
-            keys.append(self._client.key(f"headrace:idempotency:{model}:{digest}"))
+            keys += [self._client.key(f"headrace:idempotency:{model}:{digest_of(idempotency_key)}")]
+            keys += [self._client.key(REVOKED)]
         window = 0 if idempotency_key is None else self._window
         most = -1 if self._max_queue_size is None else self._max_queue_size
+        results = self._client.key(result_key(""))
         try:
-            answer: Any = self._enqueue(keys=keys, args=[window, job_id, most, *messages])
+            answer: Any = self._enqueue(keys=keys, args=[window, job_id, most, results, *messages])
+        except redis.ResponseError as error:
+            raise BrokerUnavailable(f"Redis at {redact(self._url)} does not take the job: {refusal(error)}") from error
         except (redis.RedisError, OSError) as error:
-            raise BrokerUnavailable(f"Redis at {redact(self._url)} does not take the job: {error}") from error
+            raise BrokerUnavailable(
+                f"Redis at {redact(self._url)} has not said that it took the job ({error}), and may have queued it: "
+                "to send it again is safe with the same idempotency_key"
+            ) from error
         word, told = answer
         if word == b"full":
             raise QueueFull(

@@ -20,7 +20,7 @@ from kombu.transport.virtual import QoS
 from headrace.broker.claim import LeaseLost
 from headrace.broker.claims import LEFT, Claims
 from headrace.broker.incoming import Incoming, Message
-from headrace.broker.sender import SUFFIXES
+from headrace.broker.options import SUFFIXES
 
 logger = logging.getLogger(__name__)
 

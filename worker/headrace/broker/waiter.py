@@ -16,7 +16,7 @@ from celery.states import ALL_STATES, FAILURE, READY_STATES
 from headrace.broker import codec
 from headrace.broker.connection import Server
 from headrace.broker.results import result_key
-from headrace.errors import BrokerUnavailable, HeadraceError
+from headrace.errors import BrokerUnavailable, ClientClosed, HeadraceError
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,16 @@ class ResultWaiter:
         return futures
 
     def expect(self, job_ids: Sequence[str]) -> list[Future[Meta]]:
-        """A future for each job that is about to be sent; Redis is not asked."""
-        self._start()
+        """A future for each job that is about to be sent; Redis is not asked.
+
+        Raises:
+            ClientClosed: If nobody listens any more.
+        """
         with self._lock:
-            return [self._futures.setdefault(job_id, Future()) for job_id in job_ids]
+            self.check_open()
+            futures = [self._futures.setdefault(job_id, Future()) for job_id in job_ids]
+        self._start()
+        return futures
 
     def fetch(self, job_ids: Sequence[str]) -> dict[str, Meta]:
         """The final results that are there now, by job id."""
@@ -86,14 +92,28 @@ class ResultWaiter:
 
         return checked
 
+    def check_open(self) -> None:
+        """Refuse work that nobody would hear of.
+
+        Raises:
+            ClientClosed: After `close`.
+        """
+        if self._closed.is_set():
+            raise ClientClosed("the client is closed: make another one")
+
     def close(self) -> None:
-        """Stop listening; unresolved futures stay so."""
+        """Stop listening; futures that are unresolved get an error."""
         self._closed.set()
         if self._thread:
             with contextlib.suppress(redis.RedisError):
                 # Wakes the thread, which would listen to the end of its period.
                 self._client.publish(self._channel, "")
             self._thread.join(timeout=2 * _SWEEP_SECONDS)
+        with self._lock:
+            unresolved = [(job_id, future) for job_id, future in self._futures.items() if not future.done()]
+            self._futures.clear()
+        for job_id, future in unresolved:
+            future.set_exception(ClientClosed(f"the client is closed; job {job_id} goes on: ask another one for it"))
 
     def _start(self) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ import redis
 
 from headrace.broker.claims import Claims
 from headrace.broker.connection import Server
-from headrace.broker.sender import SUFFIXES
+from headrace.broker.options import SUFFIXES
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Characters of an error's message; its row has all of them.
 _MOST_SHOWN = 300
-_STOPPING = "interrupted: cancelling what is queued and ending the workers; Ctrl-C again hurries"
+_STOPPING = "interrupted: cancelling what is queued, and ending what this run has started; Ctrl-C again hurries"
 
 
 def run(  # noqa: PLR0913 - its options
@@ -37,7 +37,7 @@ def run(  # noqa: PLR0913 - its options
     devices: Devices = "auto",
 ) -> None:
     """Send every line of a file through a model; starts what is missing."""
-    from headrace.bulk.run import RunOptions
+    from headrace.bulk.options import RunOptions
     from headrace.bulk.run import run as run_bulk
     from headrace.launcher import parse_devices
     from headrace.settings import get_settings

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from headrace.broker.connection import Server
     from headrace.broker.registry import Registry
     from headrace.plugins.discovery import Catalog
+    from headrace.plugins.models import KnownModels
     from headrace.settings import Settings
 
 
@@ -29,6 +30,24 @@ def registry_of(url: str, settings: "Settings") -> "Iterator[Registry]":
 
     with broker_of(url, settings) as client:
         yield Registry(client)
+
+
+def known_models(client: "Server", settings: "Settings") -> "KnownModels":
+    """The models that workers have published, and those of this machine."""
+    from headrace.broker.registry import Registry
+    from headrace.plugins.discovery import discover
+    from headrace.plugins.models import KnownModels
+
+    return KnownModels(Registry(client).models, lambda: discover(settings.plugin_path))
+
+
+def note_unknown_variables() -> None:
+    """Tell of variables that look like settings and are none: one that is misspelt changes nothing."""
+    from headrace.cli.output import note
+    from headrace.settings import unknown_variables
+
+    for name, meant in unknown_variables().items():
+        note(f"{name} is set, and no setting has this name{f': did you mean {meant}?' if meant else ''}")
 
 
 def check_models(catalog: "Catalog", names: Sequence[str]) -> None:

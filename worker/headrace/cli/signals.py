@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT or SIGTERM asks for an orderly end, the next one hurries, as SIGQUIT does at once."""
+"""Signals: the first SIGINT, SIGTERM or SIGHUP asks for an orderly end, the next one hurries, as SIGQUIT does at once."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Signals:
@@ -33,7 +33,7 @@ class Signals:
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[Signals]:
-    """Collect SIGINT, SIGTERM and SIGQUIT for the length of the block."""
+    """Collect SIGINT, SIGTERM, SIGHUP and SIGQUIT for the length of the block."""
     signals = Signals()
     with _handled_by(signals.on_signal):
         yield signals
@@ -51,7 +51,8 @@ class Interruption:
         if not self._came:
             self._came = True
             # Hazard: stderr's buffer may be in use by the code that was interrupted.
-            os.write(2, f"\nheadrace: {self._message}\n".encode())
+            with contextlib.suppress(OSError):  # SIGHUP: the terminal may be gone
+                os.write(2, f"\nheadrace: {self._message}\n".encode())
         raise KeyboardInterrupt
 
     def check(self) -> None:
@@ -66,7 +67,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interrupting_signals(message: str) -> Iterator[Interruption]:
-    """Raise KeyboardInterrupt for SIGINT, SIGTERM and SIGQUIT, after a message at the first of them."""
+    """Raise KeyboardInterrupt for SIGINT, SIGTERM, SIGHUP and SIGQUIT, after a message at the first of them."""
     interruption = Interruption(message)
     with _handled_by(interruption.on_signal):
         yield interruption
@@ -74,7 +75,9 @@ def interrupting_signals(message: str) -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def _handled_by(handler: "signal._HANDLER") -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    # What nohup has had ignored stays so.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:

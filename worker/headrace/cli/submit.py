@@ -37,7 +37,7 @@ def submit(
             print_json(job.result(wait))
             return
         typer.echo(job.id)
-        if not any(model in worker.models for worker in client.registry.workers()):
+        if not client.registry.serving(model):
             note(f"no worker serves {model} now: the job waits for one")
 
 

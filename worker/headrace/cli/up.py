@@ -35,7 +35,7 @@ def up(
     from headrace.broker.connection import redact
     from headrace.cli.flower import warn_if_open
     from headrace.cli.serving import drain, ending, name_prefix
-    from headrace.cli.session import check_models, registry_of
+    from headrace.cli.session import check_models, note_unknown_variables, registry_of
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, log_file, parse_devices
     from headrace.plugins.discovery import discover
@@ -43,6 +43,7 @@ def up(
 
     settings, names, found = get_settings(), parse_names(models), parse_devices(devices)
     check_models(discover(settings.plugin_path), names)
+    note_unknown_variables()
     options = None if no_flower else _flower_options(port, basic_auth)
     if options:
         warn_if_open(options)

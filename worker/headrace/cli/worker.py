@@ -12,7 +12,7 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
     from headrace.broker.connection import redact
     from headrace.cli.output import note
     from headrace.cli.serving import drain, ending, name_prefix
-    from headrace.cli.session import check_models
+    from headrace.cli.session import check_models, note_unknown_variables
     from headrace.cli.signals import collected_signals
     from headrace.launcher import Launcher, parse_devices
     from headrace.plugins.discovery import discover
@@ -21,6 +21,7 @@ def worker(*, devices: Devices = "auto", models: Models = "", loglevel: LogLevel
     settings, names, level = get_settings(), parse_names(models), parse_loglevel(loglevel)
     found = parse_devices(devices)
     check_models(discover(settings.plugin_path), names)
+    note_unknown_variables()
     with (
         collected_signals() as signals,
         open_broker(settings) as url,

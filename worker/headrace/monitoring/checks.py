@@ -10,6 +10,8 @@ class Verdict(StrEnum):
     OK = "ok"
     #: Works without it, for some purpose.
     MISSING = "missing"
+    #: Set, and has no effect.
+    IGNORED = "ignored"
     #: Needed here, and does not work.
     BROKEN = "broken"
 
@@ -34,6 +36,11 @@ def ok(name: str, found: str) -> Check:
 def missing(name: str, found: str, mend: str) -> Check:
     """A thing that some purpose needs."""
     return Check(name=name, verdict=Verdict.MISSING, found=found, mend=mend)
+
+
+def ignored(name: str, found: str, mend: str) -> Check:
+    """A thing that is set in vain."""
+    return Check(name=name, verdict=Verdict.IGNORED, found=found, mend=mend)
 
 
 def broken(name: str, found: str, mend: str) -> Check:

@@ -10,15 +10,15 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from headrace.broker.connection import broker_errors, connect, redact
+from headrace.broker.connection import broker_errors, check_writable, connect, redact
 from headrace.broker.embedded import running_url
 from headrace.broker.server import find_server
-from headrace.errors import HeadraceError
+from headrace.errors import BrokerUnavailable, HeadraceError
 from headrace.hardware.analyzer import get_hardware_analyzer
-from headrace.monitoring.checks import Check, broken, missing, ok
+from headrace.monitoring.checks import Check, broken, ignored, missing, ok
 from headrace.monitoring.plugin_checks import examine_plugins
 from headrace.sdk.device import Device
-from headrace.settings import Settings
+from headrace.settings import Settings, unknown_variables
 
 _OLDEST_PYTHON = (3, 11)
 #: Seconds that importing torch may take on a cold disk.
@@ -45,6 +45,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _packages()
     yield from _torch()
     yield from _devices()
+    yield from _variables()
     yield _state_dir(settings)
     yield _broker(settings)
     yield from examine_plugins(settings)
@@ -120,6 +121,11 @@ def _devices() -> Iterator[Check]:
         yield ok(device.name, f"{profile.free / 2**30:.1f} of {profile.total / 2**30:.1f} GiB free{more}")
 
 
+def _variables() -> Iterator[Check]:
+    for name, meant in unknown_variables().items():
+        yield ignored(name, "no setting has this name", f"set {meant} if that is meant" if meant else "unset it")
+
+
 def _state_dir(settings: Settings) -> Check:
     place = settings.state_dir.expanduser()
     existing = next((each for each in (place, *place.parents) if each.exists()), place)
@@ -143,7 +149,12 @@ def _given_broker(url: str, settings: Settings) -> Check:
         server: Any = redis.info("server")
     name = server.get("server_name", "redis")
     number = server.get(f"{name}_version", server.get("redis_version"))
-    return ok("broker", f"{redact(url)} answers ({name} {number})")
+    found = f"{redact(url)} answers ({name} {number})"
+    try:
+        check_writable(url, settings)
+    except BrokerUnavailable as error:
+        return broken("broker", f"{found} and takes nothing", str(error))
+    return ok("broker", found)
 
 
 def _own_broker(settings: Settings) -> Check:

@@ -49,6 +49,6 @@ def unknown_model_message(name: str, known: Iterable[str]) -> str:
         "unknown model 'minilmm': did you mean 'minilm'? Known models: minilm"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(str(name), names, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
     return f"unknown model {name!r}{hint} Known models: {', '.join(names) or 'none'}"
