@@ -1,12 +1,15 @@
 """Which model runs next: headrace's policy beside LRU and FIFO, on a virtual clock.
 
-    python -m benchmarks.residency [--seeds 5] [--load-seconds 2 2 2 2 2 2]
+    python -m benchmarks.residency [--seeds 5] [--loads 0.5 0.7 0.85] [--load-seconds 2 2 2 2 2 2]
 
 Six models, room for two; Poisson arrivals, split among the models by Zipf's law; windows of a second of work
 or of what waits, whatever the policy. A load of 70 % means that the items which arrive would keep the device at
 work for 70 % of the time if all models were resident: swaps have to fit into the rest. Arrivals end after
 20 minutes, and the device goes on until it has run all. Waiting lasts from an item's arrival to the begin of its
 window. Every policy gets the same arrivals; the same seeds give the same table.
+
+Unserved is how long a model had work and did not run, at worst: what the bound is about. It holds for items too
+while each turn takes all that waits.
 
 Exits with 1 unless headrace swaps less and has a lower 95th percentile of waiting than LRU and FIFO at every load,
 and kept within the bound that its policy states.
@@ -104,7 +107,9 @@ def complaints(setting: Setting, rows: dict[str, Row]) -> list[str]:
             found.append(f"no fewer swaps than {name}")
         if ours.p95 >= rows[name].p95:
             found.append(f"95th percentile no lower than with {name}")
-    if max(ours.longest, ours.unserved) > setting.bound:
+    # With more work than time, no policy bounds how long an item waits; its model's turns are bounded still.
+    longest = ours.longest if setting.load < 1 else ours.unserved
+    if longest > setting.bound:
         found.append(f"waited longer than the bound of {setting.bound:.0f} s")
     return found
 
@@ -119,12 +124,13 @@ def report(setting: Setting, rows: dict[str, Row]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 1 on")
+    parser.add_argument("--loads", type=float, nargs="+", default=LOADS, help="shares of the device's time")
     parser.add_argument("--load-seconds", type=float, nargs="+", default=[2.0] * 6, help="of each model")
     options = parser.parse_args()
     seeds = range(1, options.seeds + 1)
     print("seeds", *seeds)
     failed = False
-    for setting in [Setting(load=load, load_seconds=tuple(options.load_seconds)) for load in LOADS]:
+    for setting in [Setting(load=load, load_seconds=tuple(options.load_seconds)) for load in options.loads]:
         rows = compare(setting, seeds)
         report(setting, rows)
         for complaint in complaints(setting, rows):

@@ -21,7 +21,7 @@ def test_the_same_seed_gives_the_same_table() -> None:
 
 def test_a_broken_promise_is_told() -> None:
     rows = compare(SHORT, seeds=[1])
-    worse = rows | {"headrace": replace(rows["LRU"], unserved=SHORT.bound + 1)}
+    worse = rows | {"headrace": replace(rows["LRU"], longest=SHORT.bound + 1)}
     assert complaints(SHORT, worse) == [
         "no fewer swaps than LRU",
         "95th percentile no lower than with LRU",
@@ -29,3 +29,10 @@ def test_a_broken_promise_is_told() -> None:
         *(["95th percentile no lower than with FIFO"] if rows["LRU"].p95 >= rows["FIFO"].p95 else []),
         f"waited longer than the bound of {SHORT.bound:.0f} s",
     ]
+
+
+def test_with_more_work_than_time_the_turns_are_bounded_and_the_items_are_not() -> None:
+    flooded = replace(SHORT, load=3.0)
+    rows = compare(flooded, seeds=[1])
+    assert rows["headrace"].longest > flooded.bound > rows["headrace"].unserved
+    assert complaints(flooded, rows) == []

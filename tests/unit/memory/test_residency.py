@@ -121,7 +121,7 @@ def test_no_models_and_no_work() -> None:
 
 
 def test_resident_work_goes_first() -> None:
-    models = [resident("a", waiting=1, oldest=1.0, idle=1.0), away("b", waiting=500, oldest=59.0)]
+    models = [resident("a", waiting=1, oldest=1.0, idle=1.0), away("b", waiting=500, oldest=119.0)]
     assert next_turn(models, 0, held=NEVER) == Turn(model="a")
 
 
@@ -131,18 +131,18 @@ def test_what_fits_beside_the_others_is_loaded_at_once() -> None:
 
 
 def test_what_is_due_waits_until_the_last_swap_has_paid_for_the_next() -> None:
-    models = [resident("a", waiting=1, oldest=9.0, idle=0.0), away("b", waiting=1, oldest=99.0)]
+    models = [resident("a", waiting=1, oldest=9.0, idle=0.0), away("b", waiting=1, oldest=199.0)]
     assert next_turn(models, 0, held=19.9) == Turn(model="a")
     assert next_turn(models, 0, held=20.0) == Turn(model="b", evict=("a",))
 
 
 def test_what_is_due_does_not_wait_for_a_device_with_nothing_to_do() -> None:
-    models = [resident("a"), away("b", waiting=1, oldest=99.0)]
+    models = [resident("a"), away("b", waiting=1, oldest=199.0)]
     assert next_turn(models, 0, held=0.0) == Turn(model="b", evict=("a",))
 
 
 def test_a_resident_model_that_has_waited_longer_than_the_due_one_runs_before_it() -> None:
-    models = [resident("a", waiting=1, oldest=99.0, idle=98.0), away("b", waiting=1, oldest=97.0)]
+    models = [resident("a", waiting=1, oldest=199.0, idle=198.0), away("b", waiting=1, oldest=197.0)]
     assert next_turn(models, 0, held=NEVER) == Turn(model="a")
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-#: Seconds that a model with work goes without running before others are stopped for it.
-MAX_WAIT = 60.0
+#: Seconds that a model with work goes without running before others are stopped for it. Where all run dry in
+#: turn, a round takes the sum of their loads over the share of time that work leaves; less than that costs swaps.
+MAX_WAIT = 120.0
 #: Seconds for which the device runs what it has, per second of the load that would then stop it.
 AMORTISE = 10.0
 
@@ -71,8 +72,8 @@ def next_turn(
         room: Bytes free beside the resident models.
         held: Seconds since the last load that evicted something ended; infinite if there was none.
         max_wait: Seconds that a model with work goes without running before others are stopped for it.
-        amortise: How many times its load the device runs before others are stopped for a model. Loads that stop
-            others take at most 1 of `1 + amortise` seconds, so a device keeps up with that much less work.
+        amortise: How many times its load the device runs before others are stopped for a model: loads that
+            stop others take at most 1 of `1 + amortise` seconds.
 
     Returns:
         None if no model has work that can run; `unfit` tells those that never will.
@@ -126,8 +127,9 @@ def longest_unserved(
     of a hold; each does so once, since running makes it the least unserved, and all grow alike. (3) Before each of
     these loads, and its own, the device holds what it has for `amortise` loads and the rest of a window.
 
-    It bounds the waiting of each job too, as long as a model's turn takes all that waits for it: while the device
-    keeps up, which takes that less than `amortise / (1 + amortise)` of its time is work.
+    So long a job waits at most for each turn of its model until its own. That is one turn as long as turns take
+    all that waits; they do, unless others are due by then, and last for `amortise` loads even so. No such number
+    exists for the jobs of a device that has more work than time: their models take turns, and lines grow.
 
     Args:
         load_seconds: Of each model that the device serves.
