@@ -16,6 +16,7 @@
     |   +-- PluginImportFailed    plugin_import_failed
     |   +-- WeightsError          weights_error
     |   +-- SetupFailed           setup_failed
+    |       +-- ModelTooLarge     model_too_large
     +-- InferenceFailed           inference_failed
     |   +-- BatchLawBroken        batch_law_broken
     |   +-- OutOfMemory           out_of_memory           (retryable while others use the device)
@@ -139,6 +140,12 @@ class SetupFailed(PluginError):
     """A plugin raised while it was initialised or loaded its model."""
 
     code = "setup_failed"
+
+
+class ModelTooLarge(SetupFailed):
+    """The device can't take the model, even with its weights on the host and on disk."""
+
+    code = "model_too_large"
 
 
 class InferenceFailed(HeadraceError):

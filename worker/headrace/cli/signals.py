@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT, SIGTERM or SIGHUP asks for an orderly end, the next one hurries, as SIGQUIT does at once."""
+"""Signals: the first SIGINT, SIGTERM or SIGHUP asks for an orderly end; the next one, or SIGQUIT, hurries."""
 
 import contextlib
 import os

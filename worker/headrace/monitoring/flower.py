@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 
 from headrace.broker.app import INFER
-from headrace.broker.sender import SUFFIXES
+from headrace.broker.options import SUFFIXES
 from headrace.errors import ConfigError
 from headrace.settings import child_environment
 

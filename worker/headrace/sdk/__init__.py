@@ -9,6 +9,7 @@ from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.manifest import PluginManifest
 from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
+from headrace.sdk.placement import Placed, Placement
 from headrace.sdk.plugin import ModelPluginInterface
 from headrace.sdk.weights import WeightSource
 
@@ -20,6 +21,8 @@ __all__ = [
     "Item",
     "ModelPluginInterface",
     "Outcome",
+    "Placed",
+    "Placement",
     "PluginManifest",
     "Prepared",
     "WeightSource",

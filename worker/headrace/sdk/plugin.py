@@ -8,6 +8,7 @@ from headrace.sdk.attention import AttentionStrategy
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
+from headrace.sdk.placement import Placed, Placement
 
 
 class ModelPluginInterface(ABC):
@@ -33,6 +34,15 @@ class ModelPluginInterface(ABC):
 
     #: Variable-length attention for packed batches; set before `load_model` if wanted.
     attention: AttentionStrategy | None = None
+
+    #: Whether the plugin loads by `placement`, so that a model larger than the device can run.
+    pages_weights: ClassVar[bool] = False
+
+    #: Where the weights are to be; set before `load_model` if the plugin pages, None for all on the device.
+    placement: Placement | None = None
+
+    #: Where they are; set by the `load_model` of a plugin that pages.
+    placed: Placed | None = None
 
     config: BaseConfig
     device: Device

@@ -1,0 +1,1 @@
+"""A language model that may be larger than its device."""
