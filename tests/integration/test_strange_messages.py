@@ -1,5 +1,6 @@
 """Messages that are no jobs: each gets its FAILURE, and the worker that met them goes on."""
 
+import json
 import uuid
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_what_is_no_message_is_put_aside_and_the_next_job_runs(client: Client, c
             orjson.dumps(sound | {"headers": ["a"]}),
             orjson.dumps(sound | {"headers": sound["headers"] | {"task": ["infer.faulty"]}}),
             orjson.dumps(sound | {"headers": sound["headers"] | {"id": ["a"]}}),
+            json.dumps(sound | {"headers": sound["headers"] | {"id": "\ud800abc"}}).encode(),
+            json.dumps(sound | {"content-type": "\ud800"}).encode(),
             orjson.dumps(sound | {"content-type": 5}),
             orjson.dumps(sound | {"body": "no base64"}),
             orjson.dumps(sound | {"properties": sound["properties"] | {"delivery_info": "none"}}),

@@ -203,7 +203,8 @@ class Claims:
         if number := self.number_of(claim.tag):
             shared = map(self._client.key, (DEAD + model, ATTEMPTS, WHY_DEAD + model))
             keys = [self._key("claims"), self._key("begun"), *shared]
-            self._bury(keys=keys, args=[number, claim.payload, job_id, why])
+            # Hazard: what it quotes may have a lone surrogate, which cannot be sent.
+            self._bury(keys=keys, args=[number, claim.payload, job_id, why.encode(errors="backslashreplace")])
             self._drop([number])
 
     def delay(self, tag: str, until: float) -> None:

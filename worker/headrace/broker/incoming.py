@@ -104,10 +104,12 @@ def _job_id(message: Message) -> str:
 
     Raises:
         TypeError: If it is no text: nobody could ask for its result.
+        UnicodeEncodeError: If it is a text that Redis cannot be sent: JSON allows lone surrogates.
     """
     job_id = message["headers"].get("id", "")
     if not isinstance(job_id, str):
         raise TypeError(f"the id of a job is a text, not {job_id!r:.80}")
+    job_id.encode()
     return job_id
 
 
