@@ -245,16 +245,17 @@ def test_a_key_that_holds_something_else_is_replaced(desk: Desk) -> None:
     assert desk.meta(job.request.id)["status"] == "SUCCESS"
 
 
-def test_a_job_under_an_id_that_is_no_key_is_dropped_and_holds_up_no_other(
+def test_a_message_under_an_id_that_is_no_key_is_put_aside_and_holds_up_no_other(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.publish([[{"text": "a"}], {}, {}], id="\ud800")
-    odd = answer(desk.parsed(), GOOD)
+    with caplog.at_level(logging.ERROR), pytest.raises(AssertionError, match="is empty"):
+        desk.parsed()
     job = answer(desk.job({"text": "a"}), GOOD)
-    with caplog.at_level(logging.ERROR):
-        assert desk.settle(odd, job)
+    assert desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "SUCCESS"
     assert "ud800" in caplog.text
+    assert desk.redis.llen("dead.m") == 1
     assert desk.unacked == 0
 
 

@@ -75,8 +75,9 @@ def interrupting_signals(message: str) -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def _handled_by(handler: "signal._HANDLER") -> Iterator[None]:
-    # What nohup has had ignored stays so.
-    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    # What nohup has had ignored stays so; a script that starts us with `&` has SIGINT ignored and may still send it.
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heeded = [number for number in _SIGNALS if not (nohup and number == signal.SIGHUP)]
     before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield

@@ -54,6 +54,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         #: Monotonic seconds of the next look whether the lease is lost, or anything was revoked.
         self._look_at = 0.0
         self._hub: Any = None
+        #: The GPU that engines are bound to, once it was asked for.
+        self._uuid = ""
         self._draining = False
         #: Name of the device, set by the worker before it starts.
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
@@ -71,8 +73,10 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
 
     def make_engine(self) -> EngineProcess:
         """An engine that is to be started; it sees its own GPU and no other, or none."""
-        uuid = get_hardware_analyzer().uuid(Device.parse(self.device))
-        return EngineProcess(self.device, child_environment(CUDA_VISIBLE_DEVICES=uuid))
+        # Hazard: asked once, since a driver that fails for a moment, or a GPU that drops out of its list, would
+        # have the next engine see none, or another worker's.
+        self._uuid = self._uuid or get_hardware_analyzer().uuid(Device.parse(self.device))
+        return EngineProcess(self.device, child_environment(CUDA_VISIBLE_DEVICES=self._uuid))
 
     # -- Celery's pool interface
 
@@ -109,7 +113,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         return job
 
     def flush(self) -> None:
-        """Drop what has not started."""
+        """Drop what has not started; nothing is wanted until the consumer polls again."""
+        self.claims.wanting = ()
         self.open.keep_started()
 
     def on_close(self) -> None:
