@@ -43,7 +43,7 @@ def test_each_gpu_has_a_worker_whose_engine_sees_it_and_no_other(settings: Setti
 def test_memory_that_another_process_takes_shrinks_the_next_batch_and_its_return_grows_it_back(
     settings: Settings, tmp_path: Path
 ) -> None:
-    # What a unit is claimed to need is doubted by half: 2 GiB an item.
+    # The plan takes twice what the plugin claims for a unit: 2 GiB an item.
     models = {"hungry": {"claim": GIB, "seconds": 0.02}}
     stand_in = StandIn(tmp_path, [Gpu(uuid=UUIDS[0], total=84 * GIB, free=84 * GIB)])
     with EmbeddedBroker(settings.state_dir, bundled=True) as url, Client(url, settings=settings) as client:

@@ -199,11 +199,10 @@ class Claims:
             self.forget(set(self._released))
 
     def bury(self, claim: Claim, *, model: str, why: str, job_id: str = "") -> None:
-        """Put a message aside among a model's dead letters, unless another worker has it."""
+        """Put a message aside among a model's dead letters, unless another worker has it; `why` may have surrogates."""
         if number := self.number_of(claim.tag):
             shared = map(self._client.key, (DEAD + model, ATTEMPTS, WHY_DEAD + model))
             keys = [self._key("claims"), self._key("begun"), *shared]
-            # Hazard: what it quotes may have a lone surrogate, which cannot be sent.
             self._bury(keys=keys, args=[number, claim.payload, job_id, why.encode(errors="backslashreplace")])
             self._drop([number])
 

@@ -29,8 +29,6 @@ class BaseConfig(BaseModel):
 
     #: Whether the model stays on the device once it is loaded.
     pinned: bool = False
-    #: Seconds without a job after which it leaves the device; None for as long as nobody needs the room.
-    keep_alive: float | None = Field(default=None, gt=0)
 
     @field_validator("max_batch_size", "max_batch_tokens", mode="before")
     @classmethod
