@@ -3,7 +3,8 @@
 import pytest
 
 from headrace.client import Client
-from headrace.consumer.lane import FIRST_WINDOW, SMALLEST_WINDOW, WINDOWS
+from headrace.consumer.lane import WINDOWS
+from headrace.engine.rate import FIRST_WINDOW, SMALLEST_WINDOW
 from tests.integration.cluster import Cluster
 from tests.utils.waiting import wait_until
 

@@ -11,8 +11,9 @@ from celery.worker import state
 from headrace.broker.app import make_app
 from headrace.broker.connection import connect
 from headrace.broker.embedded import EmbeddedBroker
-from headrace.consumer.lane import FIRST_WINDOW, WINDOWS
+from headrace.consumer.lane import WINDOWS
 from headrace.consumer.tasks import register_tasks
+from headrace.engine.rate import FIRST_WINDOW
 from headrace.settings import Settings
 from tests.integration.cluster import isolated_settings
 from tests.utils.requests import Desk

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kombu.asynchronous import Hub
 
-from headrace.consumer.lane import FIRST_WINDOW, WINDOWS
+from headrace.consumer.lane import WINDOWS
 from headrace.consumer.pool import BatchPool
+from headrace.engine.rate import FIRST_WINDOW
 from headrace.errors import InferenceFailed, InvalidInput
 from tests.integration.cluster import isolated_settings
 from tests.utils.processes import is_alive
@@ -90,9 +91,9 @@ class TestManyJobs:
     def test_jobs_that_come_while_the_engine_is_busy_share_a_window(self, busy: PoolWorker) -> None:
         for text in ("a", "b", "c"):
             busy.take(text)
-        assert len(busy.engine.windows) == 1
+        assert len(busy.engine.windows) == WINDOWS
         busy.answer()
-        assert [row[1] for row in busy.engine.windows[1].items] == ["a", "b", "c"]
+        assert [row[1] for row in busy.engine.windows[WINDOWS].items] == ["a", "b", "c"]
 
     def test_a_job_does_not_wait_for_company_beyond_the_delay(self, worker: PoolWorker) -> None:
         worker.take("a")
@@ -104,7 +105,7 @@ class TestManyJobs:
         busy.desk.redis.config_set("maxmemory", "1")
         busy.answer()
         busy.desk.redis.config_set("maxmemory", "0")
-        assert len(busy.engine.windows) == 1
+        assert len(busy.engine.windows) == WINDOWS
         assert busy.pool.room("infer.other") == 0
         assert busy.desk.settle_again()
         assert busy.pool.room("infer.other")
@@ -115,7 +116,7 @@ class TestManyJobs:
 
     def test_models_have_lanes_of_their_own(self, busy: PoolWorker) -> None:
         request = busy.take("a", model="other")
-        assert [window.model for window in busy.engine.windows] == ["m", "other"]
+        assert [window.model for window in busy.engine.windows] == [*["m"] * WINDOWS, "other"]
         assert busy.pool.room("infer.m") == 0
         assert busy.pool.room("infer.other")
         assert busy.pool.room("infer.never_seen")

@@ -10,8 +10,9 @@ from kombu.asynchronous import Hub
 
 from headrace.broker.app import make_app
 from headrace.broker.revocations import revoke
-from headrace.consumer.lane import FIRST_WINDOW, WINDOWS
+from headrace.consumer.lane import WINDOWS
 from headrace.engine.messages import Started
+from headrace.engine.rate import FIRST_WINDOW
 from headrace.settings import Settings
 from tests.utils.scripted import PoolWorker
 from tests.utils.waiting import wait_until
@@ -29,7 +30,7 @@ class TestRevoke:
         else:
             request.expires = request.expires.replace(year=2000)
         busy.answer()
-        assert [row[1] for row in busy.engine.windows[1].items] == ["b"]
+        assert [row[1] for row in busy.engine.windows[WINDOWS].items] == ["b"]
         assert (busy.status(request), busy.status(other)) == ("REVOKED", "PENDING")
         assert request.acknowledged
 
@@ -40,7 +41,7 @@ class TestRevoke:
         assert request.acknowledged
         assert busy.pool.dispatcher.lane("m").waiting == 0
         busy.answer()
-        assert len(busy.engine.windows) == 1
+        assert len(busy.engine.windows) == WINDOWS
 
     def test_a_terminated_job_that_runs_is_cancelled_and_its_late_outcome_dropped(self, worker: PoolWorker) -> None:
         request = worker.take(["a", "b"])
@@ -80,11 +81,11 @@ class TestRevoke:
         state.revoked.add(request.id)
         for _ in range(2):
             worker.look()
-        assert worker.engine.cancelled == [row[0] for row in worker.engine.windows[0].items]
+        assert worker.engine.cancelled == [row[0] for window in worker.engine.windows for row in window.items]
         assert (worker.status(request), request in state.active_requests) == ("PENDING", True)
         worker.answer()
         assert (worker.status(request), request in state.active_requests) == ("REVOKED", False)
-        assert len(worker.engine.windows) == 1
+        assert len(worker.engine.windows) == WINDOWS
         assert not worker.engine.killed
 
     def test_a_job_whose_begun_items_have_ended_is_answered_when_it_is_revoked(self, busy: PoolWorker) -> None:
@@ -110,7 +111,7 @@ class TestRevoke:
         busy.look()
         busy.answer()
         assert busy.status(request) == "REVOKED"
-        assert len(busy.engine.windows) == 1
+        assert len(busy.engine.windows) == WINDOWS
 
     def test_no_process_is_signalled(self, worker: PoolWorker) -> None:
         received: list[int] = []

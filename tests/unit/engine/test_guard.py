@@ -200,3 +200,32 @@ def test_other_exceptions_are_bisected_as_ever_and_teach_nothing(bench: Bench) -
     outcomes = bench.run(Picky(), [1] * 30)
     assert [number for number, code in enumerate(_codes(outcomes)) if code] == [3]
     assert bench.guard.failures == 0
+
+
+def test_batches_that_take_next_to_nothing_are_measured_now_and_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.total = 10_000 * MIB
+    bench.others(0)
+    plugin = Eater()
+    bench.run(plugin, [1] * 64)
+    bench.guard.plan([1], plugin.config)
+    for _ in range(16):
+        bench.guard.infer(plugin, [Prepared(size=1)])
+    watched: list[bool] = []
+    monkeypatch.setattr(VirtualMeter, "begin", lambda _, *, exactly: watched.append(exactly))
+    for _ in range(8):
+        bench.guard.infer(plugin, [Prepared(size=1)])
+    assert len(watched) <= 1
+
+
+def test_memory_that_ends_in_a_batch_nobody_watched_is_told_by_what_was_tried(bench: Bench) -> None:
+    bench.total = 10_000 * MIB
+    bench.others(0)
+    plugin = Eater()
+    for _ in range(17):
+        bench.run(plugin, [1] * 4)
+    # Planned for what there was: another process takes all but little of it.
+    bench.others(bench.total - 3 * MIB)
+    assert [outcome.error for outcome in bench.guard.infer(plugin, [Prepared(size=1, data=0)] * 4)] == [None] * 4
+    assert bench.guard.failures == 1

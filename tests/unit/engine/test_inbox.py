@@ -12,6 +12,10 @@ from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 
+def _enough(_: str) -> int:
+    return 100
+
+
 def _waiting(model: str, number: int, state: str) -> Waiting:
     """A window that is `new` (its model is not loaded), `pending` in preparation, or `prepared`."""
     future: Future[list[Entry]] | None = None if state == "new" else Future()
@@ -25,7 +29,7 @@ def _numbers(turn: Sequence[Waiting]) -> list[int]:
 
 
 def _turns(inbox: Inbox, count: int) -> list[list[int]]:
-    return [_numbers(inbox.take()) for _ in range(count)]
+    return [_numbers(inbox.take(_enough)) for _ in range(count)]
 
 
 def test_a_turn_is_one_model_and_takes_all_its_prepared_windows() -> None:
@@ -33,6 +37,14 @@ def test_a_turn_is_one_model_and_takes_all_its_prepared_windows() -> None:
     for model, number, state in (("a", 1, "new"), ("b", 2, "prepared"), ("a", 3, "prepared"), ("a", 4, "new")):
         inbox.put(_waiting(model, number, state))
     assert _turns(inbox, 3) == [[1, 3], [2], [4]]
+
+
+def test_a_turn_has_no_more_than_was_asked_for_unless_its_first_window_has() -> None:
+    inbox = Inbox()
+    for number in range(3):
+        inbox.put(_waiting("a", number, "prepared"))
+    assert _numbers(inbox.take(lambda _: 0)) == [0]
+    assert _numbers(inbox.take(lambda _: 2)) == [1, 2]
 
 
 @pytest.mark.parametrize("state", ["new", "pending"])
@@ -62,7 +74,7 @@ def test_the_window_that_waits_longest_goes_first_whatever_its_state() -> None:
 def test_a_reader_waits_for_the_next_window() -> None:
     inbox = Inbox()
     with ThreadPoolExecutor(1) as readers:
-        turn = readers.submit(inbox.take)
+        turn = readers.submit(inbox.take, _enough)
         wait_until(lambda: _waits(inbox))
         inbox.put(_waiting("a", 1, "new"))
         assert _numbers(turn.result(5)) == [1]
@@ -71,7 +83,7 @@ def test_a_reader_waits_for_the_next_window() -> None:
 def test_closing_wakes_a_reader_that_waits() -> None:
     inbox = Inbox()
     with ThreadPoolExecutor(1) as readers:
-        turn = readers.submit(inbox.take)
+        turn = readers.submit(inbox.take, _enough)
         wait_until(lambda: _waits(inbox))
         inbox.close()
         assert turn.result(5) == []
@@ -87,5 +99,5 @@ def test_a_closed_inbox_ends_its_reader_whatever_waits() -> None:
     inbox = Inbox()
     inbox.put(_waiting("a", 1, "prepared"))
     inbox.close()
-    assert inbox.take() == []
-    assert inbox.take() == []
+    assert inbox.take(_enough) == []
+    assert inbox.take(_enough) == []

@@ -8,7 +8,7 @@ import redis
 
 from headrace.broker.claims import Claims
 from headrace.consumer.job import Job
-from headrace.consumer.lane import Lane
+from headrace.consumer.lane import WINDOWS, Lane
 from headrace.engine.supervisor import EngineSupervisor
 from headrace.sdk.messages import Outcome
 
@@ -83,11 +83,12 @@ class Dispatcher:
             lane.clear()
 
     def feed(self) -> None:
-        """Hand over what is due."""
+        """Hand over what is due, a window at a time: of more at once the engine would make one batch."""
         now = time.monotonic()
-        for lane in self._next_lanes():
-            if lane.ready(now, max_delay=self._max_delay):
-                self._hand_over(lane)
+        for _ in range(WINDOWS):
+            for lane in self._next_lanes():
+                if lane.ready(now, max_delay=self._max_delay):
+                    self._hand_over(lane)
 
     def _next_lanes(self) -> Iterable[Lane]:
         """All lanes; or while a suspect of a dead worker waits or runs, its own, and nothing beside it."""

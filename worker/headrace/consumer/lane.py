@@ -4,49 +4,12 @@ from collections import deque
 from collections.abc import Callable
 
 from headrace.consumer.job import Job
+from headrace.engine.rate import Rate
 
-#: Items in a window before anything was measured.
-FIRST_WINDOW = 64
-#: Bounds of a window, in items.
-SMALLEST_WINDOW, LARGEST_WINDOW = 8, 1024
-#: Seconds of work that a window holds.
-WINDOW_SECONDS = 1.0
 #: Windows of work that a worker holds at most of each model: one runs while the next is prepared.
 WINDOWS = 2
 #: Messages whose sizes tell what the next one may bring.
 _REMEMBERED = 64
-#: Weight of the past when a batch is added to the measured rate.
-_MEMORY = 0.8
-
-
-class Rate:
-    """Items per second, as a decaying ratio of sums so that tiny batches weigh little."""
-
-    def __init__(self) -> None:
-        self._items = 0.0
-        self._seconds = 0.0
-
-    def add(self, items: int, seconds: float) -> None:
-        """Note a batch that ran."""
-        self._items = self._items * _MEMORY + items
-        self._seconds = self._seconds * _MEMORY + seconds
-
-    @property
-    def value(self) -> float | None:
-        """Items per second, None before the first batch."""
-        return self._items / self._seconds if self._seconds else None
-
-
-def window_size(rate: float | None) -> int:
-    """Items that take about `WINDOW_SECONDS`.
-
-    Example:
-        >>> window_size(None), window_size(200.0), window_size(1.0)
-        (64, 200, 8)
-    """
-    if rate is None:
-        return FIRST_WINDOW
-    return max(SMALLEST_WINDOW, min(LARGEST_WINDOW, round(rate * WINDOW_SECONDS)))
 
 
 def room_for(held: int, window: int, message: int) -> int:
@@ -79,7 +42,7 @@ class Lane:
     @property
     def window(self) -> int:
         """Items in one window, by the measured rate."""
-        return window_size(self.rate.value)
+        return self.rate.window
 
     @property
     def room(self) -> int:
@@ -108,12 +71,12 @@ class Lane:
         return now - self._jobs[0].arrived >= max_delay
 
     def take(self, unwanted: Callable[[Job], bool] = lambda job: job.closed) -> list[tuple[Job, int]]:
-        """Jobs and how many items of each to hand over, up to two windows in the engine.
+        """Jobs and how many items of each to hand over: a window, and no more than two in the engine.
 
         Args:
             unwanted: Whether a job is to leave the line without running.
         """
-        room = WINDOWS * self.window - self.handed
+        room = min(self.window, WINDOWS * self.window - self.handed)
         taken: list[tuple[Job, int]] = []
         while room > 0 and self._jobs:
             job = self._jobs[0]

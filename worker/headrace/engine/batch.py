@@ -1,11 +1,13 @@
 """BatchExecutor: prepared items in, exactly one outcome each out."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.engine.guard import MemoryGuard
 from headrace.engine.outcomes import Answer, Report
+from headrace.engine.rate import Rate
 from headrace.errors import DeadlineExceeded, HeadraceError, JobRevoked
 from headrace.sdk.messages import Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
@@ -38,6 +40,11 @@ class BatchExecutor:
         self._report = report
         self._cancelled = cancelled
         self._clock = clock
+        self._rates: defaultdict[str, Rate] = defaultdict(Rate)
+
+    def window(self, model: str) -> int:
+        """Items that take about a second; the worker hands over as many at once."""
+        return self._rates[model].window
 
     def run(self, model: str, plugin: ModelPluginInterface, entries: Sequence[Entry], guard: MemoryGuard) -> None:
         """Answer the items that can't run, then run the rest in the largest batches that fit at the time."""
@@ -77,6 +84,7 @@ class BatchExecutor:
             # A clock that did not tick would show a runtime of zero for work that was done.
             seconds = max(time.monotonic() - begin, 1e-6)
             answers = [Answer(entry.item_id, outcome) for entry, outcome in zip(wanted, outcomes, strict=True)]
+            self._rates[model].add(len(answers), seconds)
             self._report.answer(model, seconds, answers)
 
     def _unwanted(self, model: str, entry: Entry) -> bool:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: Batches of which each is measured exactly; then one in so many seconds, since it costs some milliseconds.
 _LEARNING, _SELDOM = 16, 2.0
+#: Batches that may take no more than this share of the room are watched only when they are measured exactly.
+_SLIGHT = 1 / 16
 #: By how much the room must have grown to plan anew.
 _GROWN = 1.25
 #: Seconds after which an item goes before younger ones of a better fitting size.
@@ -111,20 +113,25 @@ class MemoryGuard:
 
     def _measured(self, plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
         shape = Shape.of([each.size for each in batch])
-        exactly = self.allowance.memory.samples < _LEARNING or self._clock() >= self._measure_at
-        self._meter.begin(exactly=exactly)
         begin = self._clock()
+        exactly = self.allowance.memory.samples < _LEARNING or begin >= self._measure_at
+        watched = exactly or self.allowance.bound(shape) > _SLIGHT * self._planned
+        if watched:
+            # Performance: it takes as long as a hundred small items.
+            self._meter.begin(exactly=exactly)
+            begin = self._clock()
         try:
             outcomes = plugin.infer(batch)
         except Exception as error:
             if is_out_of_memory(error):
-                self._note_failure(shape, bytes_tried(error))
+                self._note_failure(shape, bytes_tried(error), self._meter.end() if watched else None)
             raise
-        self._note(shape, self._meter.end(), seconds=self._clock() - begin, exactly=exactly)
+        self._longest = max(self._longest, shape.longest)
+        if watched:
+            self._note(shape, self._meter.end(), seconds=self._clock() - begin, exactly=exactly)
         return outcomes
 
     def _note(self, shape: Shape, peak: Peak | None, *, seconds: float, exactly: bool) -> None:
-        self._longest = max(self._longest, shape.longest)
         if exactly:
             self._measure_at = self._clock() + _SELDOM
         if peak is None:
@@ -134,9 +141,8 @@ class MemoryGuard:
 
     # -- when memory ends
 
-    def _note_failure(self, shape: Shape, tried: int) -> None:
+    def _note_failure(self, shape: Shape, tried: int, peak: Peak | None) -> None:
         self.failures += 1
-        peak = self._meter.end()
         reached = peak.at_least if peak else 0
         # The batch still holds what it had by then.
         failure = Failure(shape=shape, reached=reached, tried=tried, room=self._meter.room + reached)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -45,8 +45,12 @@ class Inbox:
         """Whether no window waits."""
         return not self._waiting
 
-    def take(self) -> Sequence[Waiting]:
-        """Wait for a window; return it with all the prepared ones of its model.
+    def take(self, most: Callable[[str], int]) -> Sequence[Waiting]:
+        """Wait for a window; return it with prepared ones of its model.
+
+        Args:
+            most: Items of a model that a turn has at most, unless its first window alone has more: the
+                rest is prepared, and the worker is at what the turn brought, while the next turn runs.
 
         Returns:
             Windows of one model in the order of arrival; empty once the inbox is closed.
@@ -55,11 +59,18 @@ class Inbox:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return []
-            return self._pop_turn()
+            return self._pop_turn(most)
 
-    def _pop_turn(self) -> list[Waiting]:
+    def _pop_turn(self, most: Callable[[str], int]) -> list[Waiting]:
         first = self._waiting.popleft()
-        turn = [first, *(each for each in self._waiting if _joins(each, first))]
+        turn = [first]
+        room = most(first.window.model) - len(first.window.items)
+        for each in self._waiting:
+            if _joins(each, first):
+                room -= len(each.window.items)
+                if room < 0:
+                    break
+                turn.append(each)
         taken = {id(each) for each in turn}
         self._waiting = deque(each for each in self._waiting if id(each) not in taken)
         return turn

@@ -47,7 +47,7 @@ class EngineServer:
         """Run windows until the worker says Shutdown."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         self._report.send(Ready())
-        while turn := self._inbox.take():
+        while turn := self._inbox.take(self._executor.window):
             self._run(turn)
         self._preparing.shutdown(cancel_futures=True)
         self._residency.close()

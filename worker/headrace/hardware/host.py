@@ -20,16 +20,17 @@ class Memory(NamedTuple):
 
 def host_memory(meminfo: Path = Path("/proc/meminfo"), cgroup_root: Path = Path("/")) -> Memory:
     """The smaller of the host's RAM and this control group's limit, total and free."""
-    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    host = Memory(total=_kibibytes(fields["MemTotal"]), free=_kibibytes(fields["MemAvailable"]))
+    told = meminfo.read_bytes()
+    host = Memory(total=_kibibytes(told, b"MemTotal:"), free=_kibibytes(told, b"MemAvailable:"))
     group = _cgroup_memory(cgroup_root)
     if group is None or group.total >= host.total:
         return host
     return Memory(total=group.total, free=min(host.free, group.free))
 
 
-def _kibibytes(field: str) -> int:
-    return int(field.split(maxsplit=1)[0]) * 1024
+def _kibibytes(told: bytes, field: bytes) -> int:
+    begin = told.index(field) + len(field)
+    return int(told[begin : told.index(b"kB", begin)]) * 1024
 
 
 def _cgroup_memory(root: Path) -> Memory | None:
