@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from headrace.engine.messages import Decoder, Message, Shutdown
+from headrace.engine.placing import Placing
 from headrace.engine.server import EngineServer
 from headrace.hardware.virtual import VirtualMemory, VirtualMeter
 from headrace.memory.store import CostStore
@@ -26,8 +27,9 @@ class ServedEngine:
         self._decoder = Decoder()
         self._said: deque[Message] = deque()
         self._folder = TemporaryDirectory()
+        folder = Path(self._folder.name)
         meter = VirtualMeter(VirtualMemory(2**40), Device("cpu"), 1.0)
-        self._server = EngineServer(far, manager, meter, CostStore(Path(self._folder.name)))
+        self._server = EngineServer(far, manager, meter, CostStore(folder / "costs"), Placing(folder / "offload"))
         self._thread = threading.Thread(target=self._server.serve, name="engine", daemon=True)
 
     def send(self, *messages: Message) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from headrace.engine.placing import Placing
 from headrace.engine.residency import Residency
 from headrace.errors import SetupFailed
 from headrace.hardware.virtual import VirtualMemory, VirtualMeter
@@ -79,6 +80,7 @@ class World:
             PluginManager(catalog, Factory(self.log, pinned), device),
             VirtualMeter(self.memory, device, 1.0),
             self.store,
+            placing=Placing(folder / "offload"),
             on_evicted=self.evicted.append,
             quiesce=lambda: self.log.append("quiesce"),
             clock=clock,

@@ -41,3 +41,12 @@ def test_a_failure_below_what_was_once_had_counts_more() -> None:
     ceiling.had(100.0)
     ceiling.failed(50.0, 0.0)
     assert ceiling.limit(0.0) < 50.0
+
+
+@given(truth=st.floats(100, 1e12), share=st.floats(0.0, 0.8))
+def test_what_the_process_has_beside_counts_against_it(truth: float, share: float) -> None:
+    ceiling = Ceiling()
+    ceiling.failed(truth * (1 - share), 0.0, share * truth)
+    ceiling.had(0.5 * truth * (1 - share), share * truth)
+    before = ceiling.limit(1.0, share * truth)
+    assert ceiling.limit(1.0, share * truth + 0.01 * truth) <= before - 0.009 * truth

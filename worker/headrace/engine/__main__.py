@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from headrace.attention import load_attention
+from headrace.engine.placing import Placing
 from headrace.engine.server import EngineServer
 from headrace.hardware.analyzer import HardwareAnalyzer, get_hardware_analyzer
 from headrace.lifetime import end_with_parent
@@ -41,9 +42,10 @@ def main() -> None:
     analyzer = get_hardware_analyzer()
     # The engine's one GPU is its first, whatever number the worker knows it by.
     meter = analyzer.meter(Device(device.kind), settings.gpu_memory_utilization)
-    store = CostStore(settings.state_dir / "costs")
+    store, placing = CostStore(settings.state_dir / "costs"), Placing(settings.state_dir / "offload")
+    placing.sweep()
     with socket.socket(fileno=arguments.fd) as connection, _enforced(analyzer):
-        EngineServer(connection, manager, meter, store).serve()
+        EngineServer(connection, manager, meter, store, placing).serve()
 
 
 def _enforced(analyzer: HardwareAnalyzer) -> AbstractContextManager[Any]:

@@ -67,6 +67,7 @@ class MemoryGuard:
     def plan(self, sizes: Sequence[int], config: BaseConfig, *, ages: Sequence[float] = ()) -> list[list[int]]:
         """Pack items into the largest batches that fit now: positions in `sizes`."""
         self._planned, self._tight = self._meter.room, False
+        self.allowance.held = self._meter.held - self._meter.spare
         return plan_batches(
             sizes,
             max_batch_size=config.max_batch_size,
@@ -115,7 +116,7 @@ class MemoryGuard:
         shape = Shape.of([each.size for each in batch])
         begin = self._clock()
         exactly = self.allowance.memory.samples < _LEARNING or begin >= self._measure_at
-        watched = exactly or self.allowance.bound(shape) > _SLIGHT * self._planned
+        watched = exactly or self.allowance.bound(shape) > _SLIGHT * self.allowance.within(self._planned)
         if watched:
             # Performance: it takes as long as a hundred small items.
             self._meter.begin(exactly=exactly)

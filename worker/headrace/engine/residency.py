@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.engine.guard import MemoryGuard
+from headrace.engine.placing import Placing, weight_blocks
 from headrace.engine.rehearsal import rehearse
 from headrace.errors import HeadraceError, SetupFailed
 from headrace.hardware.meter import MemoryMeter
 from headrace.memory.allowance import Allowance
 from headrace.memory.oom import is_out_of_memory
+from headrace.memory.shape import Shape
 from headrace.memory.store import CostKey, Costs, CostStore
 from headrace.plugins.manager import PluginManager
 from headrace.sdk.plugin import ModelPluginInterface
@@ -49,6 +51,7 @@ class Residency:
         meter: MemoryMeter,
         store: CostStore,
         *,
+        placing: Placing,
         on_evicted: Callable[[str], None] = lambda _: None,
         quiesce: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -59,6 +62,7 @@ class Residency:
             manager: Loads and unloads plugins.
             meter: Watches the device.
             store: Keeps costs between runs.
+            placing: Plans where the weights of models that page are to be.
             on_evicted: Hears of each model that has made room.
             quiesce: Waits until no other thread uses a plugin that the manager does not give any more.
             clock: Monotonic seconds.
@@ -66,6 +70,7 @@ class Residency:
         self._manager = manager
         self._meter = meter
         self._store = store
+        self._placing = placing
         self._on_evicted = on_evicted
         self._quiesce = quiesce
         self._clock = clock
@@ -150,12 +155,17 @@ class Residency:
         return resident
 
     def _make_room(self, model: str, plugin: ModelPluginInterface) -> None:
-        """Evict the longest unused until the weights fit, as far as is known how large they are."""
-        known = self._store.load(self._key(model, plugin)).weights or plugin.footprint().weights
+        """Evict the longest unused until the weights fit, as far as is known how large they are; page what does not."""
+        costs = self._store.load(self._key(model, plugin))
+        known = sum(weight_blocks(plugin)) if plugin.pages_weights else costs.weights or plugin.footprint().weights
         while known > self._meter.room and (victim := self._longest_unused()):
             self.evict(victim)
         self._meter.release()
         self._held_before = self._meter.held
+        if plugin.pages_weights:
+            least = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
+            least.restore(costs.memory, costs.time)
+            plugin.placement = self._placing.plan(model, plugin, self._meter, batch=least.bound(Shape(1, 1, 1)))
 
     def _longest_unused(self) -> str | None:
         idle = [(each.used_at, name) for name, each in self._residents.items() if not each.plugin.config.pinned]
@@ -176,7 +186,7 @@ class Residency:
             model=model,
             version=self._manager.version(model),
             device=self._meter.profile().name,
-            config=plugin.config.model_dump_json(),
+            config=plugin.config.model_dump_json() + _split(plugin),
         )
 
     def _keep(self, resident: Resident) -> None:
@@ -189,3 +199,9 @@ class Residency:
             time=allowance.time.kept,
         )
         self._store.save(resident.key, costs)
+
+
+def _split(plugin: ModelPluginInterface) -> str:
+    """Tells costs of a paged model from those of the whole one: each batch brings weights to the device."""
+    placement = plugin.placement
+    return f"{placement.on_device}/{placement.on_host}/{placement.on_disk}" if placement and placement.paged else ""

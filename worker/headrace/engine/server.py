@@ -13,6 +13,7 @@ from headrace.engine.batch import BatchExecutor, Entry
 from headrace.engine.inbox import Inbox, Waiting
 from headrace.engine.messages import Cancel, Decoder, Evicted, Loaded, LoadFailed, Message, Ready, Shutdown, Window
 from headrace.engine.outcomes import Answer, Report
+from headrace.engine.placing import Placing, in_words
 from headrace.engine.prepare import prepare_window
 from headrace.engine.residency import Residency, Resident
 from headrace.errors import HeadraceError, InferenceFailed, SetupFailed, describe
@@ -33,12 +34,16 @@ class EngineServer:
     Three threads: one receives, one prepares, the main one loads and infers.
     """
 
-    def __init__(self, connection: socket.socket, manager: PluginManager, meter: MemoryMeter, store: CostStore) -> None:
+    def __init__(
+        self, connection: socket.socket, manager: PluginManager, meter: MemoryMeter, store: CostStore, placing: Placing
+    ) -> None:
         self._connection = connection
         self._manager = manager
         self._inbox = Inbox()
         self._report = Report(connection.sendall)
-        self._residency = Residency(manager, meter, store, on_evicted=self._on_evicted, quiesce=self._end_preparing)
+        self._residency = Residency(
+            manager, meter, store, placing=placing, on_evicted=self._on_evicted, quiesce=self._end_preparing
+        )
         self._cancelled: set[int] = set()
         self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
@@ -148,6 +153,7 @@ def _loaded(model: str, resident: Resident) -> Loaded:
         max_batch_tokens=config.max_batch_tokens,
         batch_time_limit=config.batch_time_limit,
         weights=resident.weights,
+        paged=in_words(resident.plugin.placed),
     )
 
 

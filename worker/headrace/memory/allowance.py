@@ -48,15 +48,21 @@ class Allowance:
         self.time = CostModel()
         #: Whether what batches need cannot be measured: then only the plugin's word and failures count.
         self.unmeasured = False
+        #: Bytes that the process has beside its batches, as last seen.
+        self.held = 0
 
     def fits(self, shape: Shape, room: float) -> bool:
         """Whether a batch may run in so many bytes.
 
         A batch much larger than any before it waits until its smaller ones were measured.
         """
-        room = min(room, self._ceiling.limit(self._clock()))
+        room = self.within(room)
         known = self.unmeasured or (self.memory.samples == 0 and self._per_unit) or self.memory.reaches(shape)
         return bool(known) and self.bound(shape) <= room
+
+    def within(self, room: float) -> float:
+        """How much of what the device tells of there really is, as far as failures have shown."""
+        return min(room, self._ceiling.limit(self._clock(), self.held))
 
     def bound(self, shape: Shape) -> float:
         """Bytes that a batch needs at most, as far as is known."""
@@ -71,7 +77,7 @@ class Allowance:
             self.memory, self.time = CostModel(), CostModel()
         self.memory.learn(shape, peak)
         self.time.learn(shape, seconds)
-        self._ceiling.had(peak)
+        self._ceiling.had(peak, self.held)
 
     def fail(self, failure: Failure) -> None:
         """Take in that memory ended for a batch, and not for its parts."""
@@ -79,7 +85,7 @@ class Allowance:
             return
         self.memory.refuse(failure.shape, failure.needed)
         if failure.tried and failure.needed < _NEAR * failure.room:
-            self._ceiling.failed(failure.needed, self._clock())
+            self._ceiling.failed(failure.needed, self._clock(), self.held)
 
     def restore(self, memory: Sequence[Sample], time: Sequence[Sample]) -> None:
         """Begin with what was learned before."""

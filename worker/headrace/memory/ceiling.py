@@ -14,29 +14,33 @@ class Ceiling:
     """
 
     def __init__(self) -> None:
+        #: Of the process as a whole.
         self._had = 0.0
         self._failed = float("inf")
         self._until = 0.0
 
-    def limit(self, now: float) -> float:
+    def limit(self, now: float, held: float = 0.0) -> float:
         """Bytes that may be tried; infinite where nothing has failed.
 
         Args:
             now: Monotonic seconds.
+            held: Bytes that the process has beside what is tried: the device gives the sum of both, and a
+                process grows.
         """
         if now >= self._until:
             self._failed = float("inf")
         if self._failed == float("inf"):
             return self._failed
         gap = self._failed - self._had
-        return self._had if gap <= _CLOSE * self._failed else self._had + gap / 2
+        most = self._had if gap <= _CLOSE * (self._failed - held) else self._had + gap / 2
+        return max(0.0, most - held)
 
-    def had(self, count: float) -> None:
+    def had(self, count: float, held: float = 0.0) -> None:
         """So many bytes were had."""
-        self._had = min(max(self._had, count), self._failed)
+        self._had = min(max(self._had, held + count), self._failed)
 
-    def failed(self, count: float, now: float) -> None:
+    def failed(self, count: float, now: float, held: float = 0.0) -> None:
         """So many bytes could not be had, though the device told of more."""
-        self._failed = min(self._failed, count)
-        self._had = min(self._had, self._failed * (1 - _CLOSE))
+        self._failed = min(self._failed, held + count)
+        self._had = min(self._had, self._failed - _CLOSE * max(0.0, self._failed - held))
         self._until = now + _FORGET
