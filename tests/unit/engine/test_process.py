@@ -1,14 +1,17 @@
 """EngineProcess: real children and real sockets; most children are a few lines of Python instead of an engine."""
 
+import hashlib
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.engine.messages import Message, Outcomes, Ready
+from headrace.engine.messages import Message, Outcomes, Ready, Shutdown
 from headrace.engine.process import EngineProcess, describe_exit
 from headrace.settings import child_environment
 from tests.utils.processes import is_alive
@@ -20,6 +23,19 @@ READY = Ready().encode()
 _BEGIN = """
 import os, signal, socket, sys, time
 engine = socket.socket(fileno=int(sys.argv[1]))
+"""
+#: Reads so many bytes once there is a file, and says what they are.
+_DIGESTING = """
+import hashlib
+while not os.path.exists({gate!r}):
+    time.sleep(0.01)
+digest, left = hashlib.sha256(), {size}
+while left:
+    data = engine.recv(min(left, 1 << 20))
+    digest.update(data)
+    left -= len(data)
+engine.sendall(digest.digest())
+time.sleep(60)
 """
 
 
@@ -112,6 +128,47 @@ def test_a_message_may_be_sent_while_others_are_read(started: list[EngineProcess
         return count
 
     assert wait_until(answered) == 2
+
+
+def test_64_megabytes_to_an_engine_that_reads_nothing_for_long_hold_nobody_up_and_arrive_whole(
+    started: list[EngineProcess], tmp_path: Path
+) -> None:
+    gate, parts = tmp_path / "gate", [os.urandom(count) for count in (1 << 26, 1, 1 << 20, 7)]
+    process = _start(_DIGESTING.format(gate=str(gate), size=sum(map(len, parts))), started)
+    begin = time.monotonic()
+    for part in parts:
+        process.send(part)
+    assert time.monotonic() - begin < 2
+    assert process.unsent
+    gate.touch()
+
+    def sent() -> bool:
+        select.select([], [process.outlet()], [], 10)
+        process.send(b"")
+        return not process.unsent
+
+    wait_until(sent, 30)
+    process._connection.settimeout(10)
+    assert process._connection.recv(99) == hashlib.sha256(b"".join(parts)).digest()
+
+
+def test_what_an_engine_has_not_taken_is_no_matter_once_it_is_gone(started: list[EngineProcess]) -> None:
+    process = _start("time.sleep(60)", started)
+    process.send(bytes(1 << 26))
+    process.kill()
+    process._running.wait(10)
+    with pytest.raises(OSError, match=r"pipe|reset"):
+        process.send(b"")
+    process.reap()
+    assert not process.unsent
+
+
+def test_an_engine_that_is_told_to_end_hears_all_that_it_was_sent_before(started: list[EngineProcess]) -> None:
+    size = (1 << 24) + len(Shutdown().encode())
+    process = _start(f"got = 0\nwhile got < {size}: got += len(engine.recv(1 << 20))\nos._exit(7)", started)
+    process.send(bytes(1 << 24))
+    process.close()
+    assert process._running.returncode == 7
 
 
 def test_a_send_to_an_engine_that_is_gone_says_so(started: list[EngineProcess]) -> None:

@@ -21,6 +21,7 @@ from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.request import JobRequest
 from headrace.consumer.settle import Settler
 from headrace.consumer.shutdown import drain
+from headrace.consumer.sockets import unwatch, watch, watch_room
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
 from headrace.hardware.analyzer import get_hardware_analyzer
@@ -226,12 +227,17 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def on_connected(self, engine: EngineProcess) -> None:
         """Watch a new engine's socket."""
         if self._hub:
-            self._hub.add_reader(engine.fileno(), self.supervisor.on_readable)
+            watch(self._hub, engine, self.supervisor)
+
+    def on_unsent(self, engine: EngineProcess) -> None:
+        """Send on once the engine takes more."""
+        if self._hub:
+            watch_room(self._hub, engine, self.supervisor)
 
     def on_disconnected(self, engine: EngineProcess) -> None:
         """Stop watching before the descriptor can be used again."""
         if self._hub:
-            self._hub.remove(engine.fileno())
+            unwatch(self._hub, engine)
 
     def _get_info(self) -> dict[str, Any]:
         return {

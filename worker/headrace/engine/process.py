@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from headrace.engine.messages import Decoder, Message, Shutdown
 
+Part = TypeVar("Part")
+
 _RECEIVE_BYTES = 1 << 20
-#: Seconds that a send may block on a full socket before the engine counts as dead.
-_SEND_LIMIT = 10.0
 #: Seconds that a child whose socket is closed may take until it has ended.
 _DYING_LIMIT = 1.0
 #: Seconds that a killed child is waited for.
@@ -38,12 +40,18 @@ class EngineProcess:
         self._decoder = Decoder()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        #: The same socket by another descriptor: an event loop watches one for either reading or writing.
+        self._outlet: socket.socket | None = None
+        #: What the engine has not taken yet, in order.
+        self._outgoing: deque[memoryview] = deque()
 
     def start(self) -> None:
         """Spawn the child in a session of its own, so that Ctrl-C reaches only the worker."""
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as on_error:
             on_error.callback(ours.close)
+            outlet = ours.dup()
+            on_error.callback(outlet.close)
             self._process = subprocess.Popen(
                 self._command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
@@ -53,7 +61,9 @@ class EngineProcess:
                 stdout=2,
             )
             on_error.pop_all()
-        self._socket = ours
+        self._socket, self._outlet = ours, outlet
+        for each in (ours, outlet):
+            each.setblocking(False)  # noqa: FBT003 - the socket module's own
 
     def _command(self, fd: int) -> list[str]:
         # -P keeps the current folder off sys.path: a stray module there must not be run.
@@ -69,14 +79,38 @@ class EngineProcess:
         """The socket's descriptor, for an event loop to watch."""
         return self._connection.fileno()
 
+    def outlet(self) -> int:
+        """The descriptor to watch for room while something is `unsent`."""
+        return _existing(self._outlet).fileno()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the engine has not taken all that it was sent."""
+        return bool(self._outgoing)
+
     def send(self, data: bytes) -> None:
-        """Send an encoded message, waiting a bounded time for a slow reader.
+        """Send an encoded message after those before it, as far as the engine takes it now.
+
+        An engine whose plugin holds the interpreter's lock reads nothing for as long; it is not dead, so nobody
+        waits for it. The worker's credit bounds what lies here meanwhile.
+
+        Args:
+            data: The message; empty to send on what is `unsent`.
 
         Raises:
-            OSError: If the engine is gone or does not read.
+            OSError: If the engine is gone.
         """
-        self._connection.settimeout(_SEND_LIMIT)
-        self._connection.sendall(data)
+        outlet = _existing(self._outlet)
+        if data:
+            self._outgoing.append(memoryview(data))
+        while self._outgoing:
+            try:
+                count = outlet.send(self._outgoing[0])
+            except BlockingIOError:
+                return
+            self._outgoing[0] = self._outgoing[0][count:]
+            if not self._outgoing[0]:
+                self._outgoing.popleft()
 
     def receive(self) -> Iterator[Message]:
         """Yield what has arrived, without waiting.
@@ -84,7 +118,6 @@ class EngineProcess:
         Raises:
             EOFError: If the engine has closed its end: it is dead or dying.
         """
-        self._connection.settimeout(0)
         while True:
             try:
                 data = self._connection.recv(_RECEIVE_BYTES)
@@ -95,7 +128,6 @@ class EngineProcess:
             if not data:
                 raise EOFError
             yield from self._decoder.feed(data)
-            self._connection.settimeout(0)
 
     def kill(self) -> None:
         """End the engine now; its answers that have arrived can still be received."""
@@ -109,7 +141,7 @@ class EngineProcess:
         A child that is dying already gets a moment, so that it is told by its own cause.
         """
         self.kill_after(_DYING_LIMIT)
-        self._connection.close()
+        self._close_sockets()
         status = self._running.returncode
         return "still there after SIGKILL" if status is None else describe_exit(status)
 
@@ -129,20 +161,33 @@ class EngineProcess:
             return
         with contextlib.suppress(OSError):
             self.send(Shutdown().encode())
+            self._send_rest()
         self.kill_after(_SHUTDOWN_LIMIT)
-        self._connection.close()
+        self._close_sockets()
+
+    def _send_rest(self) -> None:
+        outlet = _existing(self._outlet)
+        outlet.settimeout(_SHUTDOWN_LIMIT)
+        outlet.sendall(b"".join(self._outgoing))
+
+    def _close_sockets(self) -> None:
+        self._outgoing.clear()
+        for each in (self._connection, _existing(self._outlet)):
+            each.close()
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise RuntimeError("the engine was not started")
-        return self._process
+        return _existing(self._process)
 
     @property
     def _connection(self) -> socket.socket:
-        if self._socket is None:
-            raise RuntimeError("the engine was not started")
-        return self._socket
+        return _existing(self._socket)
+
+
+def _existing(part: Part | None) -> Part:
+    if part is None:
+        raise RuntimeError("the engine was not started")
+    return part
 
 
 def describe_exit(returncode: int) -> str:

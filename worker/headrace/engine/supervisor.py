@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class EngineSupervisor:
     """Hands items to an engine, restarts it, and bisects what it died of.
 
-    Not thread-safe: one event loop calls `submit`, `on_readable` and `tick`.
+    Not thread-safe: one event loop calls `submit`, `on_readable`, `on_writable` and `tick`.
     """
 
     def __init__(
@@ -107,9 +107,15 @@ class EngineSupervisor:
         self._end_terminated()
         self._pump()
 
+    def on_writable(self) -> None:
+        """Send on what the engine did not take before."""
+        self._send(b"")
+
     def tick(self) -> None:
         """Enforce time limits and restart a dead engine; call it a few times a second."""
         self.on_readable()
+        # A loop that has lost its connection watches no socket.
+        self.on_writable()
         overdue, silent = self._watch.overdue(), self._watch.is_silent(has_work=bool(self._custody.sent))
         if self._slot.is_due():
             self.start()
@@ -121,16 +127,11 @@ class EngineSupervisor:
 
     def close(self) -> None:
         """End the engine in order."""
-        if self._slot.engine:
-            self._slot.engine.close()
-            self._slot.vacate()
+        self._slot.close()
 
     def kill(self) -> None:
         """End the engine at once."""
-        if self._slot.engine:
-            self._slot.engine.kill()
-            self._slot.engine.reap()
-            self._slot.vacate()
+        self._slot.kill()
 
     # -- to the engine
 
@@ -152,14 +153,17 @@ class EngineSupervisor:
         return [item.item_id for item in left]
 
     def _send(self, message: bytes) -> bool:
-        if self._slot.engine is None:
+        engine = self._slot.engine
+        if engine is None:
             return False
         try:
-            self._slot.engine.send(message)
+            engine.send(message)
         except OSError:
-            self._slot.engine.kill()
+            engine.kill()
             self._on_death(None)
             return False
+        if engine.unsent:
+            self._listener.on_unsent(engine)
         return True
 
     # -- from the engine
