@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     #: Seconds until an unreachable Redis is reported.
     connect_timeout: float = Field(default=3.0, gt=0)
 
+    @property
+    def costs_dir(self) -> Path:
+        """Folder of what batches have cost."""
+        return self.state_dir / "costs"
+
     @field_validator("key_prefix")
     @classmethod
     def _end_with_a_mark(cls, value: str) -> str:

@@ -42,8 +42,8 @@ time.sleep(60)
 class Script(EngineProcess):
     """An engine process that runs a script."""
 
-    def __init__(self, script: str, environment: dict[str, str] | None = None) -> None:
-        super().__init__("cpu:0", environment or dict(os.environ))
+    def __init__(self, script: str, environment: dict[str, str] | None = None, costs: Path | None = None) -> None:
+        super().__init__("cpu:0", environment or dict(os.environ), costs=costs)
         self._script = script
 
     def _command(self, fd: int) -> list[str]:
@@ -283,6 +283,25 @@ def test_a_real_engine_gets_ready_answers_and_ends_in_order(started: list[Engine
     assert list(outcomes[0]) == [1, {"text": "a", "pid": process.pid, "attempt": 1}, None]
     process.close()
     assert not is_alive(process.pid)
+
+
+@pytest.mark.parametrize(("how", "left"), [("dies", 1), ("kill", 0), ("close", 0)])
+def test_the_note_of_a_fatal_batch_stays_only_where_the_engine_died_by_itself(
+    tmp_path: Path, how: str, left: int
+) -> None:
+    process = Script("time.sleep(60)", costs=tmp_path)
+    process.start()
+    (tmp_path / f"m.trying-{process.pid}-{time.time_ns()}").touch()
+    if how == "dies":
+        os.kill(process.pid, signal.SIGKILL)
+        process.reap()
+    elif how == "kill":
+        process.kill()
+        process.reap()
+    else:
+        process._running.terminate()
+        process.close()
+    assert len(list(tmp_path.iterdir())) == left
 
 
 @pytest.mark.parametrize(

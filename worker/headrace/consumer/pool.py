@@ -77,7 +77,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         # Hazard: asked once, since a driver that fails for a moment, or a GPU that drops out of its list, would
         # have the next engine see none, or another worker's.
         self._uuid = self._uuid or get_hardware_analyzer().uuid(Device.parse(self.device))
-        return EngineProcess(self.device, child_environment(CUDA_VISIBLE_DEVICES=self._uuid))
+        environment = child_environment(CUDA_VISIBLE_DEVICES=self._uuid)
+        return EngineProcess(self.device, environment, costs=get_settings().costs_dir)
 
     # -- Celery's pool interface
 

@@ -41,7 +41,7 @@ def main() -> None:
     analyzer = get_hardware_analyzer()
     # The engine's one GPU is its first, whatever number the worker knows it by.
     meter = analyzer.meter(Device(device.kind), settings.gpu_memory_utilization)
-    store = CostStore(settings.state_dir / "costs")
+    store = CostStore(settings.costs_dir)
     with socket.socket(fileno=arguments.fd) as connection, _enforced(analyzer):
         EngineServer(connection, manager, meter, store).serve()
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from headrace.engine.bisect import bisecting
@@ -12,6 +13,7 @@ from headrace.memory.allowance import Allowance, Failure
 from headrace.memory.oom import bytes_tried, drop_frames, is_out_of_memory
 from headrace.memory.plan import plan_batches
 from headrace.memory.shape import Shape
+from headrace.memory.trials import Trials
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.messages import Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
@@ -35,6 +37,7 @@ class MemoryGuard:
         allowance: Allowance,
         *,
         make_room: Callable[[], None] = lambda: None,
+        trials: Trials | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing has run yet.
@@ -43,11 +46,13 @@ class MemoryGuard:
             meter: Watches the device.
             allowance: What is known of the model's batches.
             make_room: Evicts what the device can do without, for an item that does not fit alone.
+            trials: Where batches are noted of which the process may die; None for nowhere.
             clock: Monotonic seconds.
         """
         self._meter = meter
         self.allowance = allowance
         self._make_room = make_room
+        self._trials = trials
         self._clock = clock
         #: The room for which it was planned, and whether a batch would have been larger with more.
         self._planned = 0
@@ -112,10 +117,12 @@ class MemoryGuard:
     def _measured(self, plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
         shape = Shape.of([each.size for each in batch])
         exactly = self.allowance.memory.samples < _LEARNING or self._clock() >= self._measure_at
+        trial = self._trial(shape)
         self._meter.begin(exactly=exactly)
         begin = self._clock()
         try:
-            outcomes = plugin.infer(batch)
+            with trial:
+                outcomes = plugin.infer(batch)
         except Exception as error:
             if is_out_of_memory(error):
                 self._note_failure(shape, bytes_tried(error))
@@ -123,8 +130,15 @@ class MemoryGuard:
         self._note(shape, self._meter.end(), seconds=self._clock() - begin, exactly=exactly)
         return outcomes
 
+    def _trial(self, shape: Shape) -> AbstractContextManager[None]:
+        # Performance: nothing is read or written for a batch that is not the largest so far.
+        if self._trials is None or not self.allowance.is_trial(shape):
+            return nullcontext()
+        return self._trials.noted(shape, self._meter.room)
+
     def _note(self, shape: Shape, peak: Peak | None, *, seconds: float, exactly: bool) -> None:
         self._longest = max(self._longest, shape.longest)
+        self.allowance.succeeded(shape)
         if exactly:
             self._measure_at = self._clock() + _SELDOM
         if peak is None:

@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from headrace.engine.messages import Decoder, Message, Shutdown
+from headrace.memory.trials import forgive
 
 Part = TypeVar("Part")
 
@@ -34,9 +37,20 @@ FRUGAL = {
 class EngineProcess:
     """Spawns an engine, sends it messages, reads its answers, knows how it ended."""
 
-    def __init__(self, device: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, device: str, environment: Mapping[str, str], *, costs: Path | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            device: What it owns.
+            environment: The child's.
+            costs: Folder in which it notes the batches that it may die of; None for nowhere.
+        """
         self._device = device
         self._environment = {**FRUGAL, **environment}
+        self._costs = costs
+        self._started_at = 0
+        #: Whether it did not die by itself.
+        self._ended_by_us = False
         self._decoder = Decoder()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -47,6 +61,7 @@ class EngineProcess:
 
     def start(self) -> None:
         """Spawn the child in a session of its own, so that Ctrl-C reaches only the worker."""
+        self._started_at = time.time_ns()
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as on_error:
             on_error.callback(ours.close)
@@ -132,8 +147,12 @@ class EngineProcess:
     def kill(self) -> None:
         """End the engine now; its answers that have arrived can still be received."""
         if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._ended_by_us = True
+            self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> str:
         """End the child if it lives, free the socket, and say how it ended.
@@ -150,7 +169,7 @@ class EngineProcess:
         try:
             self._running.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._kill()
             # A process that hangs in a driver may outlive SIGKILL; it must not hold us up.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._running.wait(_KILL_LIMIT)
@@ -162,6 +181,7 @@ class EngineProcess:
         with contextlib.suppress(OSError):
             self.send(Shutdown().encode())
             self._send_rest()
+        self._ended_by_us = True
         self.kill_after(_SHUTDOWN_LIMIT)
         self._close_sockets()
 
@@ -171,6 +191,9 @@ class EngineProcess:
         outlet.sendall(b"".join(self._outgoing))
 
     def _close_sockets(self) -> None:
+        if self._ended_by_us and self._costs is not None:
+            # Nothing that ran then is held against its size.
+            forgive(self._costs, self.pid, self._started_at)
         self._outgoing.clear()
         for each in (self._connection, _existing(self._outlet)):
             each.close()

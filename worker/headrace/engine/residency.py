@@ -138,7 +138,13 @@ class Residency:
         costs = self._store.load(key)
         allowance = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
         allowance.restore(costs.memory, costs.time)
-        guard = MemoryGuard(self._meter, allowance, make_room=lambda: self._give_way(model), clock=self._clock)
+        trials = self._store.trials(key)
+        for death in trials.left():
+            logger.warning("model %s: an engine has died of a batch of %s: none as large is tried", model, death.shape)
+            allowance.fail(death)
+        guard = MemoryGuard(
+            self._meter, allowance, make_room=lambda: self._give_way(model), trials=trials, clock=self._clock
+        )
         if not costs.memory:
             rehearse(model, plugin, guard)
         now = self._clock()

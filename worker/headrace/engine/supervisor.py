@@ -159,7 +159,6 @@ class EngineSupervisor:
         try:
             engine.send(message)
         except OSError:
-            engine.kill()
             self._on_death(None)
             return False
         if engine.unsent:
