@@ -1,70 +1,22 @@
 """EngineProcess: real children and real sockets; most children are a few lines of Python instead of an engine."""
 
-import hashlib
 import os
-import select
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.engine.messages import Message, Outcomes, Ready, Shutdown
+from headrace.engine.messages import Message, Outcomes, Ready
 from headrace.engine.process import EngineProcess, describe_exit
 from headrace.settings import child_environment
 from tests.utils.processes import is_alive
+from tests.utils.scripts import Script, start
 from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 READY = Ready().encode()
-_BEGIN = """
-import os, signal, socket, sys, time
-engine = socket.socket(fileno=int(sys.argv[1]))
-"""
-#: Reads so many bytes once there is a file, and says what they are.
-_DIGESTING = """
-import hashlib
-while not os.path.exists({gate!r}):
-    time.sleep(0.01)
-digest, left = hashlib.sha256(), {size}
-while left:
-    data = engine.recv(min(left, 1 << 20))
-    digest.update(data)
-    left -= len(data)
-engine.sendall(digest.digest())
-time.sleep(60)
-"""
-
-
-class Script(EngineProcess):
-    """An engine process that runs a script."""
-
-    def __init__(self, script: str, environment: dict[str, str] | None = None, costs: Path | None = None) -> None:
-        super().__init__("cpu:0", environment or dict(os.environ), costs=costs)
-        self._script = script
-
-    def _command(self, fd: int) -> list[str]:
-        return [sys.executable, "-I", "-S", "-c", _BEGIN + self._script, str(fd)]
-
-
-@pytest.fixture
-def started() -> Iterator[list[EngineProcess]]:
-    """Processes to end when the test has."""
-    processes: list[EngineProcess] = []
-    yield processes
-    for process in processes:
-        process.kill()
-        process.reap()
-
-
-def _start(script: str, started: list[EngineProcess]) -> Script:
-    process = Script(script)
-    process.start()
-    started.append(process)
-    return process
 
 
 def _heard(process: EngineProcess, count: int) -> list[Message]:
@@ -95,20 +47,20 @@ def _drained(process: EngineProcess) -> list[Message]:
 
 
 def test_nothing_has_arrived_yet_and_nobody_waits_for_it(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
+    process = start("time.sleep(60)", started)
     assert list(process.receive()) == []
 
 
 def test_a_message_that_arrives_in_pieces_is_one_message(started: list[EngineProcess]) -> None:
     script = f"engine.sendall({READY + READY[:3]!r}); engine.recv(9); engine.sendall({READY[3:]!r}); time.sleep(60)"
-    process = _start(script, started)
+    process = start(script, started)
     assert _heard(process, 1) == [Ready()]
     process.send(Ready().encode())
     assert _heard(process, 1) == [Ready()]
 
 
 def test_what_a_dying_engine_has_said_arrives_before_its_end(started: list[EngineProcess]) -> None:
-    process = _start(f"engine.sendall({READY * 3!r}); os._exit(0)", started)
+    process = start(f"engine.sendall({READY * 3!r}); os._exit(0)", started)
     process._running.wait(10)
     heard = process.receive()
     assert [next(heard) for _ in range(3)] == [Ready()] * 3
@@ -117,7 +69,7 @@ def test_what_a_dying_engine_has_said_arrives_before_its_end(started: list[Engin
 
 
 def test_a_message_may_be_sent_while_others_are_read(started: list[EngineProcess]) -> None:
-    process = _start(f"engine.sendall({READY * 2!r}); engine.recv(1 << 20); time.sleep(60)", started)
+    process = start(f"engine.sendall({READY * 2!r}); engine.recv(1 << 20); time.sleep(60)", started)
 
     def answered() -> int:
         # A send waits for a slow reader; what is read next must not.
@@ -130,56 +82,15 @@ def test_a_message_may_be_sent_while_others_are_read(started: list[EngineProcess
     assert wait_until(answered) == 2
 
 
-def test_64_megabytes_to_an_engine_that_reads_nothing_for_long_hold_nobody_up_and_arrive_whole(
-    started: list[EngineProcess], tmp_path: Path
-) -> None:
-    gate, parts = tmp_path / "gate", [os.urandom(count) for count in (1 << 26, 1, 1 << 20, 7)]
-    process = _start(_DIGESTING.format(gate=str(gate), size=sum(map(len, parts))), started)
-    begin = time.monotonic()
-    for part in parts:
-        process.send(part)
-    assert time.monotonic() - begin < 2
-    assert process.unsent
-    gate.touch()
-
-    def sent() -> bool:
-        select.select([], [process.outlet()], [], 10)
-        process.send(b"")
-        return not process.unsent
-
-    wait_until(sent, 30)
-    process._connection.settimeout(10)
-    assert process._connection.recv(99) == hashlib.sha256(b"".join(parts)).digest()
-
-
-def test_what_an_engine_has_not_taken_is_no_matter_once_it_is_gone(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
-    process.send(bytes(1 << 26))
-    process.kill()
-    process._running.wait(10)
-    with pytest.raises(OSError, match=r"pipe|reset"):
-        process.send(b"")
-    process.reap()
-    assert not process.unsent
-
-
-def test_an_engine_that_is_told_to_end_hears_all_that_it_was_sent_before(started: list[EngineProcess]) -> None:
-    size = (1 << 24) + len(Shutdown().encode())
-    process = _start(f"got = 0\nwhile got < {size}: got += len(engine.recv(1 << 20))\nos._exit(7)", started)
-    process.send(bytes(1 << 24))
-    process.close()
-    assert process._running.returncode == 7
-
-
 def test_a_send_to_an_engine_that_is_gone_says_so(started: list[EngineProcess]) -> None:
-    process = _start("os._exit(0)", started)
+    process = start("os._exit(0)", started)
     process._running.wait(10)
     with pytest.raises(OSError, match="pipe"):
         process.send(Ready().encode())
 
 
 def test_an_engine_that_dies_with_something_unread_has_closed_its_end(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
+    process = start("time.sleep(60)", started)
     process.send(Ready().encode())
     process.kill()
     process._running.wait(10)
@@ -212,7 +123,7 @@ def test_a_child_whose_socket_is_closed_and_that_lives_on_is_killed() -> None:
 
 
 def test_a_killed_engine_takes_its_children_along(started: list[EngineProcess]) -> None:
-    process = _start("pid = os.fork() or time.sleep(60); engine.sendall(b'%10d' % pid); time.sleep(60)", started)
+    process = start("pid = os.fork() or time.sleep(60); engine.sendall(b'%10d' % pid); time.sleep(60)", started)
     process._connection.settimeout(10)
     child = int(process._connection.recv(10))
     process.kill()
@@ -223,7 +134,7 @@ def test_a_killed_engine_takes_its_children_along(started: list[EngineProcess]) 
 
 
 def test_an_engine_is_out_of_reach_of_the_terminals_signals(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
+    process = start("time.sleep(60)", started)
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
 
 

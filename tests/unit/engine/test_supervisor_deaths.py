@@ -291,31 +291,3 @@ def test_a_window_of_which_nothing_can_be_sent_is_not_sent(running: Bench) -> No
     running.supervisor.submit([WorkItem(1, 2**70, Terms(model="m", params={}))])
     assert running.heard.codes == {1: "invalid_input"}
     assert running.windows == []
-
-
-def test_an_engine_that_takes_no_more_is_sent_the_rest_later_and_is_not_dead(running: Bench) -> None:
-    engine = running.engines.last
-    engine.takes = 0
-    running.submit(1)
-    running.submit(2)
-    assert ("unsent", engine) in running.heard.engines
-    assert running.windows == []
-    engine.takes = 5
-    running.supervisor.on_writable()
-    assert running.windows == []
-    engine.takes = 10_000
-    running.supervisor.tick()
-    assert running.windows == [[1], [2]]
-    assert engine.calls == []
-
-
-def test_an_engine_that_is_found_dead_as_it_is_sent_the_rest_is_replaced(running: Bench) -> None:
-    engine = running.engines.last
-    engine.takes = 0
-    running.submit(1)
-    engine.deaf = True
-    running.supervisor.on_writable()
-    assert engine.calls == ["reap"]
-    running.supervisor.tick()
-    running.hear(running.engines.ready())
-    assert running.windows == [[1]]
