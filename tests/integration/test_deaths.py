@@ -99,6 +99,19 @@ def test_two_workers_share_a_queue(client: Client, cluster: Cluster) -> None:
     assert len({item.output["pid"] for item in items}) == 2
 
 
+def test_64_megabytes_of_inputs_to_an_engine_that_is_busy_for_long_do_not_cost_it(
+    client: Client, cluster: Cluster
+) -> None:
+    with cluster.workers("faulty"):
+        busy = client.submit("faulty", {"text": "busy", "do": "hog", "seconds": 12})
+        texts = [f"{each:08}" * 125_000 for each in range(64)]
+        jobs = client.submit_many("faulty", [{"text": text} for text in texts])
+        assert [job.result(timeout=60)["text"] for job in jobs] == texts
+        # Neither is the worker held up: it answers meanwhile, and the engine is the first one still.
+        assert busy.result(timeout=1)["pid"] == jobs[-1].result()["pid"]
+        assert _restarts(client) == 0
+
+
 @pytest.mark.parametrize("value", ["\ud800", 10**30])
 def test_an_input_that_no_engine_can_be_sent_fails_alone(client: Client, cluster: Cluster, value: object) -> None:
     with cluster.workers("faulty"):

@@ -1,6 +1,7 @@
 """Workers on GPUs that NVML's stand-in shows; no kernel runs, since there is no CUDA behind it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,45 @@ def test_memory_that_another_process_takes_shrinks_the_next_batch_and_its_return
     assert largest == [42, 2, 42]
 
 
+def test_a_worker_whose_driver_fails_starts_no_engine_until_the_driver_is_back(
+    settings: Settings, tmp_path: Path
+) -> None:
+    stand_in = StandIn(tmp_path, [Gpu(uuid=UUIDS[0])])
+    with EmbeddedBroker(settings.state_dir, bundled=True) as url:
+        environment = {**stand_in.environment, "HEADRACE_REDIS_URL": url}
+        stand_in.unload()
+        log = tmp_path / "log"
+        with (
+            log.open("wb") as stream,
+            subprocess.Popen(_consumer(), env=environment, stderr=stream) as worker,
+            ended(worker),
+        ):
+            wait_until(lambda: "the driver does not tell of cuda:0" in log.read_text(), 20)
+            assert children_of(worker.pid) == []
+            stand_in.change(0)
+            (engine,) = wait_until(lambda: children_of(worker.pid), 20)
+            assert _seen_by(engine) == [UUIDS[0]]
+
+
+def test_a_worker_whose_driver_does_not_come_back_ends_and_gives_its_jobs_back(
+    settings: Settings, tmp_path: Path
+) -> None:
+    stand_in = StandIn(tmp_path, [Gpu(uuid=UUIDS[0])])
+    with EmbeddedBroker(settings.state_dir, bundled=True) as url, Client(url, settings=settings) as client:
+        environment = {**stand_in.environment, "HEADRACE_REDIS_URL": url}
+        stand_in.unload()
+        client.submit("hungry", {"size": 1})
+        done = subprocess.run(_consumer(), env=environment, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert "the driver has not told of cuda:0 8 times: this worker ends" in done.stderr
+        assert (client.redis.llen("infer.hungry"), client.redis.exists("headrace:attempts")) == (1, 0)
+
+
+def _consumer() -> list[str]:
+    command = [sys.executable, "-m", "headrace.consumer", "--name", "gpu0@here", "--device", "cuda:0"]
+    return [*command, "--models", "hungry", "--parent", str(os.getpid())]
+
+
 @contextmanager
 def ended(launcher: subprocess.Popen[bytes]) -> Iterator[None]:
     """Ends a launcher, also after a failure."""
@@ -84,10 +124,15 @@ def _engines(launcher: int) -> dict[str, str]:
     for worker in children_of(launcher):
         words = _words(worker, "cmdline")
         for engine in children_of(worker):
-            shown = [each.partition("=")[2] for each in _words(engine, "environ") if "CUDA_VISIBLE_DEVICES=" in each]
+            shown = _seen_by(engine)
             if "--device" in words and shown:
                 engines[words[words.index("--device") + 1]] = shown[0]
     return engines if len(engines) == 2 else {}
+
+
+def _seen_by(engine: int) -> list[str]:
+    """The GPUs that CUDA shows to an engine."""
+    return [each.partition("=")[2] for each in _words(engine, "environ") if "CUDA_VISIBLE_DEVICES=" in each]
 
 
 def _words(pid: int, file: str) -> list[str]:

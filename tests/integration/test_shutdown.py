@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.client import Client
-from headrace.settings import Settings
+from headrace.settings import Settings, get_settings
 from tests.integration.cluster import Cluster
 from tests.integration.commands import processes_of, started
 from tests.utils.waiting import wait_until
@@ -49,3 +49,32 @@ def test_sigquit_to_the_launcher_is_a_cold_shutdown(client: Client, settings: Se
     assert "Warm shutdown" not in err
     assert client.redis.llen("infer.faulty") == 1
     assert set(processes_of(settings)) <= before
+
+
+def test_a_job_that_outlasts_every_warm_shutdown_loses_no_attempt_and_is_completed(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEADRACE_WORKER_WARM_SHUTDOWN_TIMEOUT", "0.2")
+    get_settings.cache_clear()
+    client, ledger = cluster.client, tmp_path / "begun"
+    job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 4.0, "path": str(ledger)})
+    for stops in range(1, 4):
+        with cluster.workers("faulty"):
+            wait_until(lambda runs=stops: len(_begun(ledger)) == runs, 30)
+        assert (client.redis.llen("infer.faulty"), client.redis.exists("headrace:attempts")) == (1, 0)
+        assert not list(client.redis.scan_iter("headrace:begun:*"))
+    with cluster.workers("faulty"):
+        assert job.result(timeout=30)["attempt"] == 1
+
+
+def test_a_worker_that_is_killed_while_it_drains_costs_an_attempt(cluster: Cluster, tmp_path: Path) -> None:
+    client, ledger = cluster.client, tmp_path / "begun"
+    job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 2.0, "path": str(ledger)})
+    with cluster.workers("faulty") as launcher:
+        wait_until(lambda: _begun(ledger), 30)
+        pid = launcher.workers[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: b"Warm shutdown" in cluster.log.read_bytes())
+        os.kill(pid, signal.SIGKILL)
+        assert job.result(timeout=30)["attempt"] == 2

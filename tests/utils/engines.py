@@ -20,6 +20,10 @@ class StandInEngine(EngineProcess):
         self.dead = False
         #: Whether a send finds it gone.
         self.deaf = False
+        #: Bytes that it takes of what each send has for it.
+        self.takes = 1 << 30
+        self._reader = Decoder()
+        self._left = b""
         self.calls: list[str] = []
 
     @property
@@ -31,10 +35,17 @@ class StandInEngine(EngineProcess):
         """Nothing to start."""
 
     def send(self, data: bytes) -> None:
-        """Note it."""
+        """Note what it takes."""
         if self.deaf:
             raise BrokenPipeError
-        self.sent += Decoder().feed(data)
+        data = self._left + data
+        self.sent += self._reader.feed(data[: self.takes])
+        self._left = data[self.takes :]
+
+    @property
+    def unsent(self) -> bool:
+        """Whether it has not taken all."""
+        return bool(self._left)
 
     def receive(self) -> Iterator[Message]:
         """Say what there is to say."""

@@ -17,6 +17,8 @@ class ScriptedEngine:
     """Stands where a process would, at the far end of a real socket pair."""
 
     pid = 4242
+    #: It takes all at once.
+    unsent = False
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
@@ -59,6 +61,10 @@ class ScriptedEngine:
     def fileno(self) -> int:
         """The near end's descriptor."""
         return self._near.fileno()
+
+    def outlet(self) -> int:
+        """No descriptor that a loop watches."""
+        return -1
 
     def send(self, data: bytes) -> None:
         """Note messages."""

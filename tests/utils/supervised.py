@@ -36,6 +36,10 @@ class Hearer:
         """Note an engine."""
         self.engines.append(("connected", engine))
 
+    def on_unsent(self, engine: EngineProcess) -> None:
+        """Note that it takes no more now."""
+        self.engines.append(("unsent", engine))
+
     def on_disconnected(self, engine: EngineProcess) -> None:
         """Note its end."""
         self.engines.append(("disconnected", engine))

@@ -20,8 +20,8 @@ from headrace.lifetime import ManagedProcess
 from headrace.sdk.device import Device
 from headrace.settings import Settings, child_environment, get_settings
 
-#: Seconds from a warm to a cold shutdown, and from that, the soft one apart, to SIGKILL.
-_DRAIN_LIMIT, _HURRY_LIMIT = 335.0, 5.0
+#: Seconds from the limit of a warm shutdown to a cold one, and from that, the soft one apart, to SIGKILL.
+_LATE_LIMIT, _HURRY_LIMIT = 15.0, 5.0
 _LOOK_SECONDS = 0.2
 #: Deaths of workers before the first sign of life, after which nobody waits for it any more.
 _START_DEATHS = 3
@@ -120,7 +120,8 @@ class Launcher:
     def _drain(self) -> None:
         if not self._hurry.is_set():
             self._signal(signal.SIGTERM)
-            if self._wait(_DRAIN_LIMIT, until=self._hurry.is_set):
+            limit = get_settings().worker_warm_shutdown_timeout + _LATE_LIMIT
+            if self._wait(limit, until=self._hurry.is_set):
                 return
         self._signal(signal.SIGQUIT)
         # Workers let what runs go on for a while, where the settings say so.

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     load_time_limit: float = Field(default=600.0, gt=0)
     #: Seconds without a sign of life after which a worker's jobs go to another one.
     lease_seconds: float = Field(default=5.0, ge=1)
+    #: Seconds for which a worker that is told to end (SIGTERM) finishes what runs; whoever ends workers by SIGKILL
+    #: after a while of their own (`terminationGracePeriodSeconds`) must wait for some 20 s longer.
+    worker_warm_shutdown_timeout: float = Field(default=330.0, ge=0)
     #: Seconds for which a worker that is told to end at once (SIGQUIT) finishes what runs; Celery's own setting.
     worker_soft_shutdown_timeout: float = Field(default=0.0, ge=0)
     #: Workers that may die while they run a job, after which it is put aside as a dead letter; two at least,
@@ -85,6 +88,11 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=2)
     #: Seconds until an unreachable Redis is reported.
     connect_timeout: float = Field(default=3.0, gt=0)
+
+    @property
+    def costs_dir(self) -> Path:
+        """Folder of what batches have cost."""
+        return self.state_dir / "costs"
 
     @field_validator("key_prefix")
     @classmethod

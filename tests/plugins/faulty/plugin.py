@@ -41,6 +41,9 @@ class FaultyPlugin(ModelPluginInterface):
 def _prepare(item: Item) -> Prepared:
     if item.input.get("do") == "refuse":
         return Prepared(error=InvalidInput("text: refused, as the input asked for"))
+    if item.input.get("do") == "hog":
+        # With the interpreter's lock: no thread of the engine does anything meanwhile.
+        ctypes.PyDLL(None).sleep(int(item.input["seconds"]))
     return Prepared(data=item.input | {"attempt": item.attempt}, params=item.params)
 
 

@@ -1,7 +1,10 @@
 """HungryPlugin: its batches need bytes by a formula, and its outputs tell how large they were."""
 
+import os
+import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from headrace.sdk import BaseConfig, Item, ModelPluginInterface, Outcome, Prepared
@@ -22,6 +25,10 @@ class HungryConfig(BaseConfig):
     seconds: float = 0.0
     #: Size of the largest made-up item, 0 for none.
     largest_sample: int = 0
+    #: Units, padding included, above which a batch ends the process as the kernel's memory killer does; 0 for none.
+    fatal: int = 0
+    #: File that gets a line for each batch that begins: its units, padding included.
+    ledger: Path | None = None
 
 
 class HungryPlugin(ModelPluginInterface):
@@ -42,10 +49,18 @@ class HungryPlugin(ModelPluginInterface):
         """Take what the batch needs, in two parts, for as long as it takes."""
         longest = max(item.size for item in batch)
         padded = len(batch) * longest
+        self._begin(padded)
         held = [_take(padded * self.config.linear), _take(padded * longest * self.config.quadratic)]
         time.sleep(self.config.seconds)
         del held
         return [Outcome(output={"size": item.size, "batch": len(batch)}) for item in batch]
+
+    def _begin(self, padded: int) -> None:
+        if self.config.ledger:
+            with self.config.ledger.open("a") as ledger:
+                ledger.write(f"{padded}\n")
+        if 0 < self.config.fatal < padded:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def cleanup(self) -> None:
         """Give the weights back."""

@@ -10,6 +10,7 @@ import torch
 from headrace.engine.guard import MemoryGuard
 from headrace.hardware.virtual import VirtualMemory, VirtualMeter, write_virtual
 from headrace.memory.allowance import Allowance
+from headrace.memory.trials import Trials
 from headrace.sdk import BaseConfig, Device, ModelPluginInterface, Outcome, Prepared
 
 MIB = 2**20
@@ -54,7 +55,10 @@ class Bench:
         self.memory = VirtualMemory(path)
         self.evicted = 0
         meter = VirtualMeter(self.memory, Device("cpu"), 1.0)
-        self.guard = MemoryGuard(meter, Allowance(time.monotonic), make_room=self._make_room)
+        #: Where batches are noted of which the process may die.
+        self.notes = path.with_name("costs")
+        trials = Trials(self.notes, "m")
+        self.guard = MemoryGuard(meter, Allowance(time.monotonic), make_room=self._make_room, trials=trials)
 
     def others(self, count: int) -> None:
         write_virtual(self.path, total=self.total, others=count)
@@ -229,3 +233,27 @@ def test_memory_that_ends_in_a_batch_nobody_watched_is_told_by_what_was_tried(be
     bench.others(bench.total - 3 * MIB)
     assert [outcome.error for outcome in bench.guard.infer(plugin, [Prepared(size=1, data=0)] * 4)] == [None] * 4
     assert bench.guard.failures == 1
+
+
+def test_only_a_batch_larger_than_all_before_it_is_noted_while_it_runs(bench: Bench) -> None:
+    plugin, noted = Eater(), []
+    plugin.on_call = lambda _: noted.append(len(list(bench.notes.glob("*"))))
+    for sizes in ([1], [1, 1], [1, 1], [1], [2], [1, 2], [1, 2], [1, 1, 1]):
+        bench.guard.infer(plugin, [Prepared(size=size) for size in sizes])
+    assert noted == [0, 1, 0, 0, 0, 1, 0, 0]
+    assert list(bench.notes.iterdir()) == []
+
+
+def test_a_batch_that_raises_has_not_succeeded_and_leaves_no_note(bench: Bench) -> None:
+    plugin, noted = Eater(), []
+
+    def fail_twice(call: int) -> None:
+        noted.append(len(list(bench.notes.glob("*"))))
+        if call in {1, 4}:
+            raise ValueError("told to")
+
+    plugin.on_call = fail_twice
+    for _ in range(2):
+        bench.guard.infer(plugin, [Prepared(size=1)] * 2)
+    assert noted == [1, 0, 0, 1, 0, 0]
+    assert list(bench.notes.iterdir()) == []

@@ -2,8 +2,7 @@
 
 import os
 import signal
-import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
@@ -12,43 +11,12 @@ from headrace.engine.messages import Message, Outcomes, Ready
 from headrace.engine.process import EngineProcess, describe_exit
 from headrace.settings import child_environment
 from tests.utils.processes import is_alive
+from tests.utils.scripts import Script, start
 from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 READY = Ready().encode()
-_BEGIN = """
-import os, signal, socket, sys, time
-engine = socket.socket(fileno=int(sys.argv[1]))
-"""
-
-
-class Script(EngineProcess):
-    """An engine process that runs a script."""
-
-    def __init__(self, script: str, environment: dict[str, str] | None = None) -> None:
-        super().__init__("cpu:0", environment or dict(os.environ))
-        self._script = script
-
-    def _command(self, fd: int) -> list[str]:
-        return [sys.executable, "-I", "-S", "-c", _BEGIN + self._script, str(fd)]
-
-
-@pytest.fixture
-def started() -> Iterator[list[EngineProcess]]:
-    """Processes to end when the test has."""
-    processes: list[EngineProcess] = []
-    yield processes
-    for process in processes:
-        process.kill()
-        process.reap()
-
-
-def _start(script: str, started: list[EngineProcess]) -> Script:
-    process = Script(script)
-    process.start()
-    started.append(process)
-    return process
 
 
 def _heard(process: EngineProcess, count: int) -> list[Message]:
@@ -79,20 +47,20 @@ def _drained(process: EngineProcess) -> list[Message]:
 
 
 def test_nothing_has_arrived_yet_and_nobody_waits_for_it(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
+    process = start("time.sleep(60)", started)
     assert list(process.receive()) == []
 
 
 def test_a_message_that_arrives_in_pieces_is_one_message(started: list[EngineProcess]) -> None:
     script = f"engine.sendall({READY + READY[:3]!r}); engine.recv(9); engine.sendall({READY[3:]!r}); time.sleep(60)"
-    process = _start(script, started)
+    process = start(script, started)
     assert _heard(process, 1) == [Ready()]
     process.send(Ready().encode())
     assert _heard(process, 1) == [Ready()]
 
 
 def test_what_a_dying_engine_has_said_arrives_before_its_end(started: list[EngineProcess]) -> None:
-    process = _start(f"engine.sendall({READY * 3!r}); os._exit(0)", started)
+    process = start(f"engine.sendall({READY * 3!r}); os._exit(0)", started)
     process._running.wait(10)
     heard = process.receive()
     assert [next(heard) for _ in range(3)] == [Ready()] * 3
@@ -101,7 +69,7 @@ def test_what_a_dying_engine_has_said_arrives_before_its_end(started: list[Engin
 
 
 def test_a_message_may_be_sent_while_others_are_read(started: list[EngineProcess]) -> None:
-    process = _start(f"engine.sendall({READY * 2!r}); engine.recv(1 << 20); time.sleep(60)", started)
+    process = start(f"engine.sendall({READY * 2!r}); engine.recv(1 << 20); time.sleep(60)", started)
 
     def answered() -> int:
         # A send waits for a slow reader; what is read next must not.
@@ -115,14 +83,14 @@ def test_a_message_may_be_sent_while_others_are_read(started: list[EngineProcess
 
 
 def test_a_send_to_an_engine_that_is_gone_says_so(started: list[EngineProcess]) -> None:
-    process = _start("os._exit(0)", started)
+    process = start("os._exit(0)", started)
     process._running.wait(10)
     with pytest.raises(OSError, match="pipe"):
         process.send(Ready().encode())
 
 
 def test_an_engine_that_dies_with_something_unread_has_closed_its_end(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
+    process = start("time.sleep(60)", started)
     process.send(Ready().encode())
     process.kill()
     process._running.wait(10)
@@ -155,7 +123,7 @@ def test_a_child_whose_socket_is_closed_and_that_lives_on_is_killed() -> None:
 
 
 def test_a_killed_engine_takes_its_children_along(started: list[EngineProcess]) -> None:
-    process = _start("pid = os.fork() or time.sleep(60); engine.sendall(b'%10d' % pid); time.sleep(60)", started)
+    process = start("pid = os.fork() or time.sleep(60); engine.sendall(b'%10d' % pid); time.sleep(60)", started)
     process._connection.settimeout(10)
     child = int(process._connection.recv(10))
     process.kill()
@@ -166,7 +134,7 @@ def test_a_killed_engine_takes_its_children_along(started: list[EngineProcess]) 
 
 
 def test_an_engine_is_out_of_reach_of_the_terminals_signals(started: list[EngineProcess]) -> None:
-    process = _start("time.sleep(60)", started)
+    process = start("time.sleep(60)", started)
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
 
 
@@ -226,6 +194,25 @@ def test_a_real_engine_gets_ready_answers_and_ends_in_order(started: list[Engine
     assert list(outcomes[0]) == [1, {"text": "a", "pid": process.pid, "attempt": 1}, None]
     process.close()
     assert not is_alive(process.pid)
+
+
+@pytest.mark.parametrize(("how", "left"), [("dies", 1), ("kill", 0), ("close", 0)])
+def test_the_note_of_a_fatal_batch_stays_only_where_the_engine_died_by_itself(
+    tmp_path: Path, how: str, left: int
+) -> None:
+    process = Script("time.sleep(60)", costs=tmp_path)
+    process.start()
+    (tmp_path / f"m.trying-{process.pid}-{time.time_ns()}").touch()
+    if how == "dies":
+        os.kill(process.pid, signal.SIGKILL)
+        process.reap()
+    elif how == "kill":
+        process.kill()
+        process.reap()
+    else:
+        process._running.terminate()
+        process.close()
+    assert len(list(tmp_path.iterdir())) == left
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,13 @@ class World:
             VirtualMeter(self.memory, device, 1.0),
             self.store,
             placing=Placing(folder / "offload"),
-            on_evicted=self.evicted.append,
-            quiesce=lambda: self.log.append("quiesce"),
+            on_evicting=self._on_evicting,
             clock=clock,
         )
+
+    def _on_evicting(self, model: str) -> None:
+        self.log.append("quiesce")
+        self.evicted.append(model)
 
 
 @pytest.fixture

@@ -225,8 +225,8 @@ def test_an_engine_ends_at_once_when_its_worker_is_gone_or_raves(ending: str) ->
     process.send(window.encode())
     wait_until(lambda: any(getattr(each, "stage", None) == "infer" for each in process.receive()))
     if ending == "garbage":
-        process._connection.sendall(b"\x07")
+        process.send(b"\x07")
     else:
-        process._connection.close()
+        process._close_sockets()
     assert process._running.wait(5) == 1
-    process._connection.close()
+    process._close_sockets()

@@ -81,7 +81,7 @@ def test_a_send_that_finds_the_engine_gone_is_a_death(running: Bench) -> None:
     first = running.engines.last
     first.deaf = True
     running.submit(1, 2)
-    assert first.calls == ["kill", "reap"]
+    assert first.calls == ["reap"]
     running.supervisor.tick()
     running.hear(running.engines.ready())
     assert running.windows == [[1, 2]]

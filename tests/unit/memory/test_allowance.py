@@ -79,3 +79,20 @@ def test_what_was_kept_from_another_time_is_thrown_away_when_it_no_longer_fits()
     new.learn(shape, peak=9000.0, seconds=0.1)
     assert new.memory.samples == 1
     assert new.bound(shape) >= 9000.0
+
+
+def test_a_batch_that_ended_the_process_is_not_tried_again_and_its_half_is() -> None:
+    allowance = _allowance(per_unit=1.0)
+    death = Failure(shape=Shape(8, 80, 10), reached=0, tried=0, room=1000, silent=True)
+    assert allowance.is_trial(death.shape)
+    allowance.fail(death)
+    assert [allowance.fits(Shape(items, items * 10, 10), 1000) for items in (1, 4, 5, 8)] == [True, True, False, False]
+    allowance.succeeded(Shape(5, 50, 10))
+    assert allowance.fits(Shape(5, 50, 10), 1000)
+
+
+def test_what_was_measured_before_a_restart_is_no_trial_after_it() -> None:
+    allowance = _allowance()
+    allowance.restore([(Shape(8, 80, 10), 1000.0)], [])
+    assert not allowance.is_trial(Shape(8, 80, 10))
+    assert allowance.is_trial(Shape(9, 90, 10))

@@ -6,6 +6,7 @@ import logging
 import signal
 
 from celery.apps.worker import Worker
+from celery.worker import state
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -45,7 +46,8 @@ def main() -> None:
         watchdog = Watchdog(connect(settings.redis_url, settings), claims)
         with leased(claims, reaper, settings.lease_seconds), watchdog:
             worker.start()
-    raise SystemExit(worker.exitcode)
+    # Celery gives a cold shutdown's code to nobody.
+    raise SystemExit(worker.exitcode or state.should_terminate or 0)
 
 
 def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Worker:

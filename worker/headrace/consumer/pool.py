@@ -14,6 +14,7 @@ from celery.worker import state
 
 from headrace.broker.app import INFER
 from headrace.broker.claims import Claims
+from headrace.consumer.binding import Binding, end_worker
 from headrace.consumer.dispatch import Dispatcher
 from headrace.consumer.job import Job
 from headrace.consumer.open_jobs import OpenJobs
@@ -21,12 +22,13 @@ from headrace.consumer.parse import InvalidJob, parse_job
 from headrace.consumer.request import JobRequest
 from headrace.consumer.settle import Settler
 from headrace.consumer.shutdown import drain
+from headrace.consumer.sockets import unwatch, watch, watch_room
 from headrace.engine.process import EngineProcess
 from headrace.engine.supervisor import EngineSupervisor
 from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Outcome
-from headrace.settings import child_environment, get_settings
+from headrace.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +56,12 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         #: Monotonic seconds of the next look whether the lease is lost, or anything was revoked.
         self._look_at = 0.0
         self._hub: Any = None
-        #: The GPU that engines are bound to, once it was asked for.
-        self._uuid = ""
         self._draining = False
         #: Name of the device, set by the worker before it starts.
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
         self.claims: Claims = self.app.headrace_claims
         self.settler: Settler = self.app.headrace_settler
+        self._binding = Binding(Device.parse(self.device), get_hardware_analyzer().uuid, give_up=end_worker)
         self.supervisor = EngineSupervisor(self.make_engine, self, load_time_limit=settings.load_time_limit)
         self.dispatcher = Dispatcher(
             self.supervisor,
@@ -72,11 +73,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self.open = OpenJobs(self.claims, self.dispatcher, self.settler)
 
     def make_engine(self) -> EngineProcess:
-        """An engine that is to be started; it sees its own GPU and no other, or none."""
-        # Hazard: asked once, since a driver that fails for a moment, or a GPU that drops out of its list, would
-        # have the next engine see none, or another worker's.
-        self._uuid = self._uuid or get_hardware_analyzer().uuid(Device.parse(self.device))
-        return EngineProcess(self.device, child_environment(CUDA_VISIBLE_DEVICES=self._uuid))
+        """An engine that is to be started."""
+        return self._binding.make_engine()
 
     # -- Celery's pool interface
 
@@ -226,12 +224,17 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
     def on_connected(self, engine: EngineProcess) -> None:
         """Watch a new engine's socket."""
         if self._hub:
-            self._hub.add_reader(engine.fileno(), self.supervisor.on_readable)
+            watch(self._hub, engine, self.supervisor)
+
+    def on_unsent(self, engine: EngineProcess) -> None:
+        """Send on once the engine takes more."""
+        if self._hub:
+            watch_room(self._hub, engine, self.supervisor)
 
     def on_disconnected(self, engine: EngineProcess) -> None:
         """Stop watching before the descriptor can be used again."""
         if self._hub:
-            self._hub.remove(engine.fileno())
+            unwatch(self._hub, engine)
 
     def _get_info(self) -> dict[str, Any]:
         return {

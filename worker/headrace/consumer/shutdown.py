@@ -1,8 +1,12 @@
-"""Warm shutdown: what the engine has is finished and settled, all else goes back to its queue."""
+"""Warm shutdown: what the engine has is finished and settled, all else goes back to its queue.
+
+A planned stop is no death: what does not end in time goes back as well, and has lost no attempt.
+"""
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,8 +20,8 @@ from headrace.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a warm shutdown may take.
-DRAIN_LIMIT = 330.0
+#: Seconds after the limit in which the engine is killed; a process that has not come so far hangs, and is ended.
+_HANGING = 10.0
 
 
 class Draining(Protocol):
@@ -44,8 +48,10 @@ class Draining(Protocol):
 
 
 def drain(pool: Draining, url: str) -> None:
-    """End a pool within `DRAIN_LIMIT`; what is claimed still goes back when the lease ends."""
-    with _limit(DRAIN_LIMIT):
+    """End a pool within `worker_warm_shutdown_timeout`; what is claimed then is given back with the lease."""
+    limit = get_settings().worker_warm_shutdown_timeout
+    deadline = time.monotonic() + limit
+    with _limit(limit + _HANGING):
         if not _answers(url):
             # Nothing can be stored or given back now; Redis has it all under our lease.
             pool.flush()
@@ -55,13 +61,16 @@ def drain(pool: Draining, url: str) -> None:
         pool.flush()
         # In a soft shutdown Celery sleeps before it calls this, while the engine works on.
         pool.settle_answered()
-        _finish(pool)
-        pool.end_engine(in_order=not state.should_terminate)
+        _finish(pool, deadline)
+        pool.end_engine(in_order=not (state.should_terminate or pool.unsettled))
 
 
-def _finish(pool: Draining) -> None:
+def _finish(pool: Draining, deadline: float) -> None:
     try:
         while not state.should_terminate and pool.unsettled:
+            if time.monotonic() >= deadline:
+                logger.warning("what runs still goes back to its queue, with no attempt lost: it takes too long")
+                return
             pool.turn()
     except (redis.RedisError, OSError) as error:
         logger.warning("ending with jobs unsettled, which other workers run again: %s", error)

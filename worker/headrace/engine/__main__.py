@@ -42,7 +42,7 @@ def main() -> None:
     analyzer = get_hardware_analyzer()
     # The engine's one GPU is its first, whatever number the worker knows it by.
     meter = analyzer.meter(Device(device.kind), settings.gpu_memory_utilization)
-    store, placing = CostStore(settings.state_dir / "costs"), Placing(settings.state_dir / "offload")
+    store, placing = CostStore(settings.costs_dir), Placing(settings.state_dir / "offload")
     placing.sweep()
     with socket.socket(fileno=arguments.fd) as connection, _enforced(analyzer):
         EngineServer(connection, manager, meter, store, placing).serve()

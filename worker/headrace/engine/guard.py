@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from headrace.engine.bisect import bisecting
@@ -12,6 +13,7 @@ from headrace.memory.allowance import Allowance, Failure
 from headrace.memory.oom import bytes_tried, drop_frames, is_out_of_memory
 from headrace.memory.plan import plan_batches
 from headrace.memory.shape import Shape
+from headrace.memory.trials import Trials
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.messages import Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
@@ -37,6 +39,7 @@ class MemoryGuard:
         allowance: Allowance,
         *,
         make_room: Callable[[], None] = lambda: None,
+        trials: Trials | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing has run yet.
@@ -45,11 +48,13 @@ class MemoryGuard:
             meter: Watches the device.
             allowance: What is known of the model's batches.
             make_room: Evicts what the device can do without, for an item that does not fit alone.
+            trials: Where batches are noted of which the process may die; None for nowhere.
             clock: Monotonic seconds.
         """
         self._meter = meter
         self.allowance = allowance
         self._make_room = make_room
+        self._trials = trials
         self._clock = clock
         #: The room for which it was planned, and whether a batch would have been larger with more.
         self._planned = 0
@@ -117,20 +122,29 @@ class MemoryGuard:
         begin = self._clock()
         exactly = self.allowance.memory.samples < _LEARNING or begin >= self._measure_at
         watched = exactly or self.allowance.bound(shape) > _SLIGHT * self.allowance.within(self._planned)
+        trial = self._trial(shape)
         if watched:
             # Performance: it takes as long as a hundred small items.
             self._meter.begin(exactly=exactly)
             begin = self._clock()
         try:
-            outcomes = plugin.infer(batch)
+            with trial:
+                outcomes = plugin.infer(batch)
         except Exception as error:
             if is_out_of_memory(error):
                 self._note_failure(shape, bytes_tried(error), self._meter.end() if watched else None)
             raise
         self._longest = max(self._longest, shape.longest)
+        self.allowance.succeeded(shape)
         if watched:
             self._note(shape, self._meter.end(), seconds=self._clock() - begin, exactly=exactly)
         return outcomes
+
+    def _trial(self, shape: Shape) -> AbstractContextManager[None]:
+        # Performance: nothing is read or written for a batch that is not the largest so far.
+        if self._trials is None or not self.allowance.is_trial(shape):
+            return nullcontext()
+        return self._trials.noted(shape, self._meter.room)
 
     def _note(self, shape: Shape, peak: Peak | None, *, seconds: float, exactly: bool) -> None:
         if exactly:

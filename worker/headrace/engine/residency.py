@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.engine.guard import MemoryGuard
 from headrace.engine.placing import Placing, weight_blocks
@@ -52,8 +53,7 @@ class Residency:
         store: CostStore,
         *,
         placing: Placing,
-        on_evicted: Callable[[str], None] = lambda _: None,
-        quiesce: Callable[[], None] = lambda: None,
+        on_evicting: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing is resident yet.
@@ -63,16 +63,15 @@ class Residency:
             meter: Watches the device.
             store: Keeps costs between runs.
             placing: Plans where the weights of models that page are to be.
-            on_evicted: Hears of each model that has made room.
-            quiesce: Waits until no other thread uses a plugin that the manager does not give any more.
+            on_evicting: Hears of each model that makes room, once the manager does not give it any more;
+                returns when no other thread uses it.
             clock: Monotonic seconds.
         """
         self._manager = manager
         self._meter = meter
         self._store = store
         self._placing = placing
-        self._on_evicted = on_evicted
-        self._quiesce = quiesce
+        self._on_evicting = on_evicting
         self._clock = clock
         self._residents: dict[str, Resident] = {}
         #: Bytes that this process had of the device before the present load.
@@ -110,10 +109,9 @@ class Residency:
         """Take a model off the device."""
         resident = self._residents.pop(model)
         self._keep(resident)
-        self._manager.unload(model, self._quiesce)
+        self._manager.unload(model, partial(self._on_evicting, model))
         self._meter.release()
         logger.info("model %s evicted", model)
-        self._on_evicted(model)
 
     def evict_idle(self, *, besides: str) -> int:
         """Take all models but one and the pinned ones off the device; return how many."""
@@ -143,7 +141,13 @@ class Residency:
         costs = self._store.load(key)
         allowance = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
         allowance.restore(costs.memory, costs.time)
-        guard = MemoryGuard(self._meter, allowance, make_room=lambda: self._give_way(model), clock=self._clock)
+        trials = self._store.trials(key)
+        for death in trials.left():
+            logger.warning("model %s: an engine has died of a batch of %s: none as large is tried", model, death.shape)
+            allowance.fail(death)
+        guard = MemoryGuard(
+            self._meter, allowance, make_room=lambda: self._give_way(model), trials=trials, clock=self._clock
+        )
         if not costs.memory:
             rehearse(model, plugin, guard)
         now = self._clock()

@@ -41,9 +41,7 @@ class EngineServer:
         self._manager = manager
         self._inbox = Inbox()
         self._report = Report(connection.sendall)
-        self._residency = Residency(
-            manager, meter, store, placing=placing, on_evicted=self._on_evicted, quiesce=self._end_preparing
-        )
+        self._residency = Residency(manager, meter, store, placing=placing, on_evicting=self._on_evicting)
         self._cancelled: set[int] = set()
         self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
@@ -101,7 +99,9 @@ class EngineServer:
         self._report.send(_loaded(model, resident))
         return resident
 
-    def _on_evicted(self, model: str) -> None:
+    def _on_evicting(self, model: str) -> None:
+        """Wait until what is being prepared is through: what comes after it sees that its model has gone."""
+        self._preparing.submit(lambda: None).result()
         self._report.send(Evicted(model=model))
 
     def _prepare(self, plugin: ModelPluginInterface, window: Window) -> Future[list[Entry] | None]:
@@ -112,10 +112,6 @@ class EngineServer:
             return None
         with self._report.stage("prepare", window.model, [item[0] for item in window.items]):
             return prepare_window(plugin, window, time.monotonic())
-
-    def _end_preparing(self) -> None:
-        """Wait until what is being prepared is through: what comes after it sees that its model has gone."""
-        self._preparing.submit(lambda: None).result()
 
     def _receive(self) -> None:
         try:

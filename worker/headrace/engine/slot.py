@@ -66,13 +66,25 @@ class EngineSlot:
         self._restart_at = self._clock() + self._backoff.next_delay()
         return was_ready
 
-    def vacate(self) -> None:
-        """The engine is ended on purpose: none is planned."""
+    def close(self) -> None:
+        """End the engine in order; none is planned."""
+        if self.engine:
+            self.engine.close()
+            self._vacate()
+
+    def kill(self) -> None:
+        """End the engine at once; none is planned."""
+        if self.engine:
+            self.engine.kill()
+            self.engine.reap()
+            self._vacate()
+
+    def _vacate(self) -> None:
         self.engine, self.ready = None, False
 
     def replace(self) -> None:
         """The engine is ended on purpose: the next one is due at once."""
-        self.vacate()
+        self._vacate()
         self._replaced += 1
         self._restart_at = self._clock()
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from headrace.engine import messages
 from headrace.engine.custody import Custody
+from headrace.engine.hand_over import HandOver
 from headrace.engine.judge import Death, Judge
 from headrace.engine.limits import Limits
 from headrace.engine.names import name_items
 from headrace.engine.process import EngineProcess
 from headrace.engine.slot import EngineSlot
 from headrace.engine.states import ModelStates
-from headrace.engine.watch import Running, Watch, describe
+from headrace.engine.watch import SILENCE_LIMIT, Running, Watch, describe
 from headrace.engine.work import Listener, WorkItem, encode_window
 from headrace.errors import HeadraceError, InvalidInput, JobRevoked
 from headrace.sdk.messages import Outcome
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 class EngineSupervisor:
     """Hands items to an engine, restarts it, and bisects what it died of.
 
-    Not thread-safe: one event loop calls `submit`, `on_readable` and `tick`.
+    Not thread-safe: one event loop calls `submit`, `on_readable`, `on_writable` and `tick`.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class EngineSupervisor:
         self._watch = Watch(clock)
         self._judge = Judge()
         self._custody = Custody()
-        self._isolating = False
+        self._hand_over = HandOver(self._custody, self._judge.suspects)
 
     @property
     def engine(self) -> EngineProcess | None:
@@ -106,39 +107,37 @@ class EngineSupervisor:
         self._end_terminated()
         self._pump()
 
+    def on_writable(self) -> None:
+        """Send on what the engine did not take before."""
+        self._send(b"")
+
     def tick(self) -> None:
         """Enforce time limits and restart a dead engine; call it a few times a second."""
         self.on_readable()
-        overdue = self._watch.overdue()
+        # A loop that has lost its connection watches no socket.
+        self.on_writable()
+        overdue, silent = self._watch.overdue(), self._watch.is_silent(has_work=bool(self._custody.sent))
         if self._slot.is_due():
             self.start()
-        elif self._slot.engine and (overdue or self._slot.is_late()):
+        elif self._slot.engine and (overdue or silent or self._slot.is_late()):
+            if silent:
+                logger.error("engine %s has work, and has said nothing for %g s", self.engine_pid, SILENCE_LIMIT)
             self._slot.engine.kill()
             self._on_death(overdue)
 
     def close(self) -> None:
         """End the engine in order."""
-        if self._slot.engine:
-            self._slot.engine.close()
-            self._slot.vacate()
+        self._slot.close()
 
     def kill(self) -> None:
         """End the engine at once."""
-        if self._slot.engine:
-            self._slot.engine.kill()
-            self._slot.engine.reap()
-            self._slot.vacate()
+        self._slot.kill()
 
     # -- to the engine
 
     def _pump(self) -> None:
-        if not self._slot.ready or (self._isolating and self._custody.sent):
-            return
-        self._isolating = bool(self._judge.suspects)
-        if not self._isolating:
-            self._custody.keep(self._send_items(self._custody.take_unsent()))
-        elif not self._custody.sent:
-            self._judge.suspects.give_back(self._send_items(self._judge.suspects.take()))
+        if self._slot.ready:
+            self._hand_over.feed(self._send_items)
 
     def _send_items(self, item_ids: Sequence[int]) -> list[int]:
         """Send items; return those that were not, since the engine turned out to be dead."""
@@ -154,20 +153,23 @@ class EngineSupervisor:
         return [item.item_id for item in left]
 
     def _send(self, message: bytes) -> bool:
-        if self._slot.engine is None:
+        engine = self._slot.engine
+        if engine is None:
             return False
         try:
-            self._slot.engine.send(message)
+            engine.send(message)
         except OSError:
-            self._slot.engine.kill()
             self._on_death(None)
             return False
+        if engine.unsent:
+            self._listener.on_unsent(engine)
         return True
 
     # -- from the engine
 
     def _handle(self, message: messages.Message) -> None:
         self.models.note(message)
+        self._watch.heard()
         if isinstance(message, messages.Outcomes):
             self._answered(message)
         elif isinstance(message, messages.Started):
@@ -205,10 +207,7 @@ class EngineSupervisor:
         engine.kill()
         self._slot.replace()
         self._bury(engine)
-        suspects = list(self._custody.sent) if self._isolating else []
-        self._judge.suspects.give_back(sorted(suspects))
-        self._custody.take_back(suspects)
-        self._isolating = False
+        self._hand_over.undo()
 
     def _on_death(self, overdue: Running | None) -> None:
         engine = self._slot.engine
@@ -222,8 +221,7 @@ class EngineSupervisor:
         for item_ids, error in verdict.failed:
             logger.error("failed: %s: %s", name_items(item_ids, self._custody.items), error)
             self._fail(item_ids, error)
-        self._custody.take_back(verdict.suspects)
-        self._isolating = False
+        self._hand_over.take_back(verdict.suspects)
 
     def _bury(self, engine: EngineProcess) -> tuple[str, list[Running]]:
         """Take its last words, and answer what nobody wants; return how it ended, and what it ran."""

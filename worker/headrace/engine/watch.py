@@ -1,4 +1,4 @@
-"""Watch: what the engine is busy with, since when, and how long that may take."""
+"""Watch: what the engine is busy with, since when, how long that may take, and whether it says anything at all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,10 @@ from headrace.engine.messages import Ended, Stage, Started
 from headrace.engine.names import name_items
 from headrace.engine.work import WorkItem
 
+#: Seconds that an engine which has work may say nothing outside of all stages: it does nothing long there.
+SILENCE_LIMIT = 60.0
+#: Seconds of silence that one look counts at most.
+_LOOK_LIMIT = 1.0
 #: Stages by what keeps the engine from anything else.
 _RANK: tuple[Stage, ...] = ("load", "infer", "prepare")
 
@@ -30,6 +34,9 @@ class Watch:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._running: dict[Stage, Running] = {}
+        #: Seconds of silence that were counted, and when it was looked last.
+        self._silence = 0.0
+        self._looked_at = clock()
 
     def started(self, message: Started, *, limit: float) -> None:
         """Note what a `Started` names."""
@@ -48,11 +55,24 @@ class Watch:
     def clear(self) -> None:
         """Nothing runs any more."""
         self._running.clear()
+        self.heard()
 
     def overdue(self) -> Running | None:
         """A stage that has passed its limit, if there is one."""
         now = self._clock()
         return next((each for each in self._running.values() if now - each.since > each.limit), None)
+
+    def heard(self) -> None:
+        """The engine has said something."""
+        self._silence = 0.0
+
+    def is_silent(self, *, has_work: bool) -> bool:
+        """Whether it has had work for too long without a word or a stage; to be asked a few times a second."""
+        now = self._clock()
+        # Hazard: a worker that was held up itself, by Redis say, must not hold its own time against the engine.
+        passed, self._looked_at = min(now - self._looked_at, _LOOK_LIMIT), now
+        self._silence = self._silence + passed if has_work and not self._running else 0.0
+        return self._silence > SILENCE_LIMIT
 
     @property
     def foremost(self) -> Sequence[int]:

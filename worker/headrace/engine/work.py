@@ -49,8 +49,11 @@ class Listener(Protocol):
     def on_connected(self, engine: EngineProcess) -> None:
         """An engine was spawned; watch its `fileno`."""
 
+    def on_unsent(self, engine: EngineProcess) -> None:
+        """The engine does not take all now: call `on_writable` when its `outlet` takes more."""
+
     def on_disconnected(self, engine: EngineProcess) -> None:
-        """The engine died; its descriptor closes after this."""
+        """The engine died; its descriptors close after this."""
 
 
 def encode_window(items: Sequence[WorkItem]) -> tuple[bytes, list[int], list[int]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from headrace.memory.ceiling import Ceiling
 from headrace.memory.cost import CostModel, Sample
+from headrace.memory.fatal import Fatal
 from headrace.memory.shape import Shape
 
 #: Share of what the device tells of that an allocation must have come near, to have failed for lack of it.
@@ -23,6 +24,8 @@ class Failure:
     tried: int
     #: Bytes that the device told of, without what the batch had.
     room: int
+    #: Whether it ended the process, which heard of nothing.
+    silent: bool = False
 
     @property
     def needed(self) -> int:
@@ -43,6 +46,7 @@ class Allowance:
         self._clock = clock
         self._per_unit = per_unit
         self._ceiling = Ceiling()
+        self._fatal = Fatal()
         #: Bytes at the peak, and seconds.
         self.memory = CostModel()
         self.time = CostModel()
@@ -56,6 +60,8 @@ class Allowance:
 
         A batch much larger than any before it waits until its smaller ones were measured.
         """
+        if not self._fatal.allows(shape, room):
+            return False
         room = self.within(room)
         known = self.unmeasured or (self.memory.samples == 0 and self._per_unit) or self.memory.reaches(shape)
         return bool(known) and self.bound(shape) <= room
@@ -69,6 +75,14 @@ class Allowance:
         claimed = _DOUBT * self._per_unit * shape.padded if self.memory.samples == 0 else 0.0
         return max(claimed, self.memory.bound(shape))
 
+    def is_trial(self, shape: Shape) -> bool:
+        """Whether a batch is larger than all that succeeded, so that the process may die of it."""
+        return self._fatal.is_trial(shape)
+
+    def succeeded(self, shape: Shape) -> None:
+        """Take in that a batch came through, measured or not."""
+        self._fatal.succeeded(shape)
+
     def learn(self, shape: Shape, *, peak: float, seconds: float) -> None:
         """Take in what a batch has needed; what needs nothing of the device counts as a byte."""
         peak = max(peak, 1.0)
@@ -81,6 +95,8 @@ class Allowance:
 
     def fail(self, failure: Failure) -> None:
         """Take in that memory ended for a batch, and not for its parts."""
+        if failure.silent:
+            self._fatal.died(failure.shape, failure.room)
         if not failure.needed:
             return
         self.memory.refuse(failure.shape, failure.needed)
@@ -89,5 +105,7 @@ class Allowance:
 
     def restore(self, memory: Sequence[Sample], time: Sequence[Sample]) -> None:
         """Begin with what was learned before."""
+        for shape, _ in memory:
+            self._fatal.succeeded(shape)
         self.memory.restore(memory)
         self.time.restore(time)

@@ -29,6 +29,11 @@ class Shape:
         return self.items * self.longest
 
     @property
+    def extents(self) -> tuple[int, int]:
+        """By what it may be too large: what is computed for its units, and what attention computes."""
+        return self.padded, self.padded * self.longest
+
+    @property
     def features(self) -> tuple[float, ...]:
         """What the cost is a sum of: a constant, items, units, padded units, and their products by the longest.
 

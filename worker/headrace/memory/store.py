@@ -12,6 +12,7 @@ from typing import Any
 
 from headrace.memory.cost import Sample
 from headrace.memory.shape import Shape
+from headrace.memory.trials import Trials
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class CostStore:
         except (OSError, ValueError, TypeError, KeyError) as error:
             logger.warning("costs of %s are learned anew, since what was kept cannot be read: %s", key.model, error)
             return Costs()
+
+    def trials(self, key: CostKey) -> Trials:
+        """Notes of the batches that a process may die of."""
+        return Trials(self._folder, key.file_name.removesuffix(".json"))
 
     def save(self, key: CostKey, costs: Costs) -> None:
         """Keep costs; what prevents it is logged."""
