@@ -5,27 +5,17 @@ the lease runs out, any other worker returns them to the heads of their queues.
 """
 
 import itertools
-import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import redis
 
 from headrace.broker.app import DEAD, WHY_DEAD
 from headrace.broker.claim import Claim, LeaseLost
 from headrace.broker.connection import Server
 from headrace.broker.marks import ATTEMPTS, Marks
 from headrace.broker.results import Committer, Settlement, Write
-from headrace.broker.revocations import REVOKED
 from headrace.broker.scripts import script
-
-logger = logging.getLogger(__name__)
-
-#: Bytes of the messages that one call takes: the server answers nobody else meanwhile.
-_BYTES_AT_ONCE = 8 * 1024 * 1024
-#: Of a list: as many messages as the lists before it have left.
-LEFT = -1
+from headrace.broker.taker import Holder, Taker
 
 
 class Claims:
@@ -46,25 +36,17 @@ class Claims:
         self._name = name
         self._base = client.key("headrace:")
         self._lease_ms = round(lease_seconds * 1000)
-        self._claim = script(client, "claim")
         self._give_back = script(client, "give_back")
         self._begin = script(client, "begin")
         self._bury = script(client, "bury")
         self._delay = script(client, "delay")
         self._committer = Committer(client)
-        self._numbers = itertools.count(1)
+        self._taker = Taker(client)
         #: Bytes of each message that is claimed.
         self._held: dict[int, int] = {}
         self.held_bytes = 0
         self._released: set[int] = set()
-        #: Whether a claim was sent and not answered.
-        self._uncertain = False
-        #: What Redis knows of the jobs besides.
-        self.marks = Marks(client)
-        #: Whether the last claim took less than there was, for its bytes.
-        self.cut = False
-        #: Counts the claims that Redis has answered, and names the queues for which there was room at last.
-        self.answered = 0
+        #: Names the queues for which there was room at last.
         self.wanting: Sequence[str] = ()
         #: Whether the lease was found to have run out; `begin` starts afresh.
         self.lost = False
@@ -76,18 +58,34 @@ class Claims:
         """Messages that are claimed and not acknowledged."""
         return len(self._held) - len(self._released)
 
+    @property
+    def answered(self) -> int:
+        """Counts the claims that Redis has answered."""
+        return self._taker.answered
+
+    @property
+    def cut(self) -> bool:
+        """Whether the last claim took less than there was, for its bytes."""
+        return self._taker.cut
+
+    @property
+    def marks(self) -> Marks:
+        """What Redis knows of the jobs besides."""
+        return self._taker.marks
+
     def begin(self) -> None:
         """Take a new incarnation, with a lease of its own."""
         if self.incarnation:
             # This worker lives: what its engine had has lost no attempt.
             self._client.delete(self._key("begun"))
         incarnation = uuid.uuid4().hex
+        # Its value is the number from which on may be claimed under it (`void.lua`).
         self._client.set(f"{self._base}lease:{incarnation}", 1, px=self._lease_ms)
         # Hazard: in this order, since the other thread looks for the lease of whatever it finds here.
         self.incarnation = incarnation
         self.lost = False
         self._drop(list(self._held))
-        self._uncertain = False
+        self._taker.uncertain = False
 
     def renew(self) -> bool:
         """Prolong the lease; return whether it was still there."""
@@ -108,44 +106,27 @@ class Claims:
         Raises:
             LeaseLost: If the lease has run out; nothing was taken then.
         """
-        if self._uncertain:
+        if self._taker.uncertain:
             self._return_unheard()
-        queues = list(wanted)
-        first = next(self._numbers)
-        # Until the answer is here: the server may have claimed all, and numbers must not come again.
-        self._numbers = itertools.count(first + sum(count for count in wanted.values() if count > 0) + 1)
-        self._uncertain = True
-        shared = [f"{self._base}incarnation", self._client.key(ATTEMPTS), self._client.key(REVOKED)]
-        keys = [self._key("lease"), self._key("claims"), *shared, *map(self._client.key, queues)]
         try:
-            *taken, self.marks.lost, self.marks.revoked, cut, unreadable = self._claim(
-                keys=keys, args=[self.incarnation, self._name, first, _BYTES_AT_ONCE, *wanted.values()]
-            )
-        except redis.ResponseError as error:
-            self.answered += 1
-            if str(error).startswith("LEASE_LOST"):
-                self.lost = True
-                self._uncertain = False
-                raise LeaseLost from None
+            claims = self._taker.take(self._holder, wanted)
+        except LeaseLost:
+            self.lost = True
             raise
-        self._uncertain = False
-        self.cut = bool(cut)
-        self.answered += 1
-        if unreadable:
-            logger.error("cannot be read, since they are no lists: %s", b", ".join(unreadable).decode())
-        messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
-        claims = [
-            Claim(self.incarnation, first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)
-        ]
         self._held.update((claim.number, len(claim.payload)) for claim in claims)
         self.held_bytes += sum(len(claim.payload) for claim in claims)
         return claims
 
     def _return_unheard(self) -> None:
-        """Give back what was claimed by a call whose answer was lost."""
-        stored: Any = self._client.hkeys(self._key("claims"))
-        self.give_back({int(number) for number in stored} - self._held.keys())
-        self._uncertain = False
+        """Give back what was claimed by a call whose answer was lost; one that comes after this takes nothing."""
+        self.give_back(self._taker.void(self._holder) - self._held.keys())
+        self._taker.uncertain = False
+
+    @property
+    def _holder(self) -> Holder:
+        return Holder(
+            incarnation=self.incarnation, worker=self._name, lease=self._key("lease"), claims=self._key("claims")
+        )
 
     def begun(self, jobs: Mapping[str, str]) -> None:
         """Note that an engine gets jobs: if this worker dies, they have lost an attempt.

@@ -18,9 +18,10 @@ from kombu.transport import redis as stock
 from kombu.transport.virtual import QoS
 
 from headrace.broker.claim import LeaseLost
-from headrace.broker.claims import LEFT, Claims
+from headrace.broker.claims import Claims
 from headrace.broker.incoming import Incoming, Message
 from headrace.broker.options import SUFFIXES
+from headrace.broker.taker import LEFT
 
 logger = logging.getLogger(__name__)
 
