@@ -13,9 +13,10 @@ from headrace.broker.app import DEAD, WHY_DEAD
 from headrace.broker.claim import Claim, LeaseLost
 from headrace.broker.connection import Server
 from headrace.broker.marks import ATTEMPTS, Marks
+from headrace.broker.reaper import AGAIN_SECONDS
 from headrace.broker.results import Committer, Settlement, Write
 from headrace.broker.scripts import script
-from headrace.broker.taker import Holder, Taker
+from headrace.broker.taker import BYTES_AT_ONCE, Holder, Taker
 
 
 class Claims:
@@ -207,10 +208,13 @@ class Claims:
     def give_back(self, numbers: Iterable[int]) -> int:
         """Return messages to the heads of their queues, in the order of their claims; return how many."""
         latest_first: Sequence[int] = sorted(numbers, reverse=True)
-        if not latest_first:
-            return 0
-        returned = int(self._give_back(keys=[self._key("claims"), self._key("begun")], args=latest_first))
-        self._drop(latest_first)
+        keys = [self._key("claims"), self._key("begun"), f"{self._base}delayed"]
+        returned = 0
+        while latest_first:
+            count, done = self._give_back(keys=keys, args=[BYTES_AT_ONCE, AGAIN_SECONDS, *latest_first])
+            returned += count
+            self._drop(latest_first[:done])
+            latest_first = latest_first[done:]
         return returned
 
     def keep_only(self, tags: Iterable[str]) -> int:

@@ -15,8 +15,8 @@ from headrace.broker.scripts import script
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of the messages that one call takes: the server answers nobody else meanwhile.
-_BYTES_AT_ONCE = 8 * 1024 * 1024
+#: Bytes of the messages that one call takes or returns: the server answers nobody else meanwhile.
+BYTES_AT_ONCE = 8 * 1024 * 1024
 #: Of a list: as many messages as the lists before it have left.
 LEFT = -1
 
@@ -68,7 +68,7 @@ class Taker:
     def _call(self, holder: Holder, first: int, wanted: Mapping[str, int]) -> list[list[bytes]]:
         shared = [self._client.key("headrace:incarnation"), self._client.key(ATTEMPTS), self._client.key(REVOKED)]
         keys = [holder.lease, holder.claims, *shared, *map(self._client.key, wanted)]
-        arguments: list[str | int] = [holder.incarnation, holder.worker, first, _BYTES_AT_ONCE, *wanted.values()]
+        arguments: list[str | int] = [holder.incarnation, holder.worker, first, BYTES_AT_ONCE, *wanted.values()]
         *taken, self.marks.lost, self.marks.revoked, cut, unreadable = self._counted(self._take, keys, arguments)
         self.cut = bool(cut)
         if unreadable:
