@@ -303,6 +303,17 @@ def test_what_is_given_back_to_a_list_of_another_type_waits_and_holds_up_no_othe
     assert client.lrange(OTHER, 0, -1) == [b"stuck"]
 
 
+def test_whether_messages_are_held_is_told_without_their_bytes(client: Server) -> None:
+    client.lpush(QUEUE, *(b"%d" % number * 100_000 for number in range(3)))
+    worker = _worker(client, seconds=60)
+    first, *others = worker.claim({QUEUE: 3})
+    worker.forget([first.number])
+    before = client.info("stats")["total_net_output_bytes"]
+    assert worker.held([claim.tag for claim in (first, *others)]) == [False, True, True]
+    assert client.info("stats")["total_net_output_bytes"] - before < 50_000
+    assert worker.held([]) == []
+
+
 def test_a_list_of_another_type_holds_up_nothing_whose_time_has_come(client: Server) -> None:
     messages = _fill(client, 3)
     client.lpush(OTHER, b"stuck")

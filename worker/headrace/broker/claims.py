@@ -7,7 +7,6 @@ the lease runs out, any other worker returns them to the heads of their queues.
 import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from headrace.broker.app import DEAD, WHY_DEAD
 from headrace.broker.claim import Claim, LeaseLost
@@ -151,11 +150,13 @@ class Claims:
 
     def held(self, tags: Sequence[str]) -> list[bool]:
         """Whether each message is this worker's still, or was taken over by others."""
-        numbers = [str(self.number_of(tag)) for tag in tags]
-        if not numbers:
+        if not tags:
             return []
-        stored: Any = self._client.hmget(self._key("claims"), numbers)
-        return [value is not None for value in stored]
+        # Not HMGET, which answers with the messages.
+        with self._client.pipeline(transaction=False) as pipe:
+            for tag in tags:
+                pipe.hexists(self._key("claims"), str(self.number_of(tag)))
+            return [bool(found) for found in pipe.execute()]
 
     def commit(self, settlements: Sequence[tuple[str, Sequence[Write], str]], *, expires: int | None) -> list[str]:
         """Store results and drop their claims, in one call.
