@@ -64,6 +64,7 @@ def faults(ledger: Ledger, *, jobs: int) -> list[str]:
         "jobs have no outcome": len(ledger.unanswered),
         "jobs had another outcome later": len(ledger.changed),
         "jobs were settled more than once": len(ledger.settled_twice),
+        "jobs were settled by who had not claimed them any more": len(ledger.unfenced),
         "jobs, more than one in a thousand, did not succeed": max(0, round(0.999 * jobs) - ledger.succeeded),
     }
     return [f"{count} {what}" for what, count in found.items() if count]
@@ -87,6 +88,7 @@ def account(ledger: Ledger) -> dict[str, Any]:
         "unanswered": len(ledger.unanswered),
         "outcome changed": len(ledger.changed),
         "settled more than once": len(ledger.settled_twice),
+        "settled without a claim": len(ledger.unfenced),
         "settlements": sum(ledger.settlements.values()),
         "begun more than once": ledger.repeated,
         "executions": sum(ledger.executions.values()),

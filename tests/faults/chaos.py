@@ -3,7 +3,7 @@
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,10 @@ from tests.utils.servers import connection
 
 #: Seconds between two acts.
 _PAUSE = 0.1, 0.8
+#: Seconds between two looks whether its jobs were taken over: they run elsewhere within some tens of milliseconds.
+_MOMENT = 0.005
+#: How often its engine is stopped with it.
+_ENGINE_STOPS = 0.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,24 +78,44 @@ class Chaos:
 
     def _busy(self, pid: int) -> bool:
         """Whether a worker has claimed jobs; of plain Celery's nobody can tell."""
+        return self._claims_of(pid) != []
+
+    def _stop_worker(self) -> None:
+        """Make a zombie: it goes on as others take over what it had, or later, and has outcomes of its own then."""
+        pid = self._victim()
+        claims = self._claims_of(pid)
+        if not pid or claims == []:
+            return
+        # Its engine runs on now and then: what that has answered is settled as soon as the worker goes on.
+        family = [pid, *(children(pid) if self.random.random() < _ENGINE_STOPS else [])]
+        for each in family:
+            send_signal(each, signal.SIGSTOP)
+        deadline = time.monotonic() + 2 * self.lease + 1
+        while time.monotonic() < deadline and (claims is None or self._exist(claims)):
+            time.sleep(_MOMENT)
+        time.sleep(self.random.choice((0.0, self.random.uniform(0, self.lease))))
+        for each in family:
+            send_signal(each, signal.SIGCONT)
+        self._note("worker stopped past its lease")
+
+    def _claims_of(self, pid: int) -> list[bytes] | None:
+        """Keys under which a worker has claimed jobs; None if nobody can tell."""
         try:
             with connection(self.server.url) as client:
                 named: Any = client.hgetall("headrace:incarnation")
+                if not named:
+                    return None
                 mine = [each for each, name in named.items() if name.decode() == self.workers.name_of(pid)]
-                return not named or any(client.hlen(b"headrace:claims:" + each) for each in mine)
+                return [key for each in mine if client.hlen(key := b"headrace:claims:" + each)]
         except redis.RedisError:
-            return False
+            return []
 
-    def _stop_worker(self) -> None:
-        """Make a zombie: it goes on after others have taken over what it had."""
-        if not (pid := self._victim()):
-            return
-        family = [pid, *children(pid)]
-        for signum, pause in ((signal.SIGSTOP, 2 * self.lease + 1), (signal.SIGCONT, 0.0)):
-            for each in family:
-                send_signal(each, signum)
-            time.sleep(pause)
-        self._note("worker stopped past its lease")
+    def _exist(self, keys: Sequence[bytes]) -> bool:
+        try:
+            with connection(self.server.url) as client:
+                return bool(client.exists(*keys))
+        except redis.RedisError:
+            return True
 
     def _cut(self) -> None:
         self.server.proxy.cut()

@@ -1,7 +1,7 @@
 """Ledger: what was submitted, which executions were begun, and every settlement that the server's own log holds."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +12,8 @@ from headrace.broker.results import result_key
 from headrace.broker.waiter import decode
 
 _FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
+_SET = {b"SET", b"SETEX", b"PSETEX"}
+_RESULT = result_key("").encode()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -25,6 +27,8 @@ class Ledger:
     #: How often each input was begun, and each job's result was written.
     executions: Counter[str] = field(default_factory=Counter)
     settlements: Counter[str] = field(default_factory=Counter)
+    #: Jobs whose result was written by a worker that had not claimed them any more.
+    unfenced: set[str] = field(default_factory=set)
     acts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -70,12 +74,37 @@ class Ledger:
             self.executions = Counter(path.read_text().split())
 
     def count_settlements(self, folder: Path) -> None:
-        """Read from the append-only files of the server how often each result was written."""
-        prefix = result_key("").encode()
+        """Read from the append-only files of the server how often each result was written, and by whom not."""
         for file in sorted(folder.glob("**/*.incr.aof")):
             with file.open("rb") as stream:
-                keys = (words[1] for words in _commands(stream) if words[0].upper() in {b"SET", b"SETEX", b"PSETEX"})
-                self.settlements.update(key.removeprefix(prefix).decode() for key in keys if key.startswith(prefix))
+                for change in _changes(stream):
+                    self._note(change)
+
+    def _note(self, change: Sequence[list[bytes]]) -> None:
+        """Note what one script or one command has done: each result goes with a claim that is dropped."""
+        written: list[str] = []
+        for words in change:
+            if words[0].upper() in _SET and words[1].startswith(_RESULT):
+                written.append(words[1].removeprefix(_RESULT).decode())
+            elif words[0].upper() == b"HDEL" and words[1].startswith(b"headrace:claims:") and written:
+                self.settlements[written.pop()] += 1
+        self.settlements.update(written)
+        self.unfenced.update(written)
+
+
+def _changes(stream: BinaryIO) -> Iterator[list[list[bytes]]]:
+    """Commands that were executed in one go."""
+    change: list[list[bytes]] = []
+    inside = False
+    for words in _commands(stream):
+        name = words[0].upper()
+        if name in {b"MULTI", b"EXEC"}:
+            inside = name == b"MULTI"
+        else:
+            change.append(words)
+        if not inside:
+            yield change
+            change = []
 
 
 def _commands(stream: BinaryIO) -> Iterator[list[bytes]]:

@@ -26,6 +26,7 @@
     +-- TimeLimitExceeded         time_limit_exceeded
     +-- DeadlineExceeded          deadline_exceeded
     +-- JobRevoked                revoked
+    +-- ResultTooLarge            result_too_large
     +-- ResultTimeout             result_timeout          (also a TimeoutError)
 
 A message says what happened, to which job or file, and what to do about it.
@@ -200,6 +201,12 @@ class JobRevoked(HeadraceError):
     """The job was revoked or expired before it had a result."""
 
     code = "revoked"
+
+
+class ResultTooLarge(HeadraceError):
+    """Redis does not take the job's result: it is larger than any value there may be."""
+
+    code = "result_too_large"
 
 
 class ResultTimeout(HeadraceError, TimeoutError):

@@ -2,17 +2,24 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from headrace.broker.app import WHY_DEAD
 from headrace.broker.claim import LeaseLost
-from headrace.broker.claims import LEFT, Claims
-from headrace.broker.connection import Server
+from headrace.broker.claims import Claims
+from headrace.broker.connection import Server, connect
 from headrace.broker.reaper import Reaper
+from headrace.broker.taker import LEFT
+from headrace.settings import Settings
+from tests.utils.proxy import Proxy
 from tests.utils.waiting import wait_until
 
 QUEUE, OTHER = "infer.mill", "infer.weir"
@@ -96,21 +103,75 @@ def test_a_full_redis_keeps_every_message_where_it_is(client: Server) -> None:
     assert len(worker.claim({QUEUE: 50})) == 50
 
 
-def test_a_claim_whose_answer_was_lost_comes_again_and_overwrites_nothing(client: Server) -> None:
-    messages = _fill(client, 4)
-    worker = _worker(client, seconds=60)
-    script = worker._claim
+def _claim_unheard(worker: Claims, wanted: int) -> Callable[[], object]:
+    """Send a claim whose answer is lost; return what sends it once more, as a network does that held it back."""
+    script = worker._taker._take
+    sent: list[dict[str, Any]] = []
 
     def deaf(**arguments: Any) -> None:
+        sent.append(arguments)
         script(**arguments)
         raise redis.TimeoutError
 
-    worker._claim = deaf
+    worker._taker._take = deaf  # type: ignore[assignment]
+    with pytest.raises(redis.TimeoutError):
+        worker.claim({QUEUE: wanted})
+    worker._taker._take = script
+    return lambda: script(**sent[0])
+
+
+def test_a_claim_whose_answer_was_lost_comes_again_and_overwrites_nothing(client: Server) -> None:
+    messages = _fill(client, 4)
+    worker = _worker(client, seconds=60)
+    _claim_unheard(worker, 3)
+    assert _waiting(client) == messages[3:]
+    assert [claim.payload for claim in worker.claim({QUEUE: 4})] == messages
+
+
+def test_a_claim_that_comes_late_takes_nothing_since_nobody_would_hold_it(client: Server) -> None:
+    messages = _fill(client, 6)
+    worker = _worker(client, seconds=60)
+    come_late = _claim_unheard(worker, 3)
+    assert [claim.payload for claim in worker.claim({QUEUE: 2})] == messages[:2]
+    with pytest.raises(redis.ResponseError, match="LATE"):
+        come_late()
+    assert _waiting(client) == messages[2:]
+    assert [claim.payload for claim in worker.claim({QUEUE: 9})] == messages[2:]
+    assert client.hlen(f"headrace:claims:{worker.incarnation}") == worker.count == 6
+
+
+def test_a_lease_whose_claims_were_given_up_runs_out_all_the_same(client: Server) -> None:
+    worker = _worker(client, seconds=60)
+    _claim_unheard(worker, 1)
+    worker.claim({QUEUE: 1})
+    key = f"headrace:lease:{worker.incarnation}"
+    assert 0 < client.pttl(key) <= 60_000
+    _claim_unheard(worker, 1)
+    client.delete(key)
+    with pytest.raises(LeaseLost):
+        worker.claim({QUEUE: 1})
+    assert not client.exists(key)
+
+
+def test_a_claim_that_the_network_held_back_takes_nothing(client: Server, url: str) -> None:
+    messages = _fill(client, 3)
+    proxy = Proxy(Path(url.removeprefix("redis+socket://").partition("?")[0]))
+    far = connect(f"redis://127.0.0.1:{proxy.port}/0", Settings(), timeout=0.5)
+    far.set_retry(Retry(NoBackoff(), 0))
+    worker = _worker(far, seconds=60)
+    assert worker.claim({OTHER: 1}) == []
+    client.config_resetstat()
+    proxy.hang()
     with pytest.raises(redis.TimeoutError):
         worker.claim({QUEUE: 3})
-    assert _waiting(client) == messages[3:]
-    worker._claim = script
-    assert [claim.payload for claim in worker.claim({QUEUE: 4})] == messages
+    # The packets that come next go another way.
+    far.connection_pool = client.connection_pool
+    assert len(worker.claim({QUEUE: 1})) == 1
+    proxy.flow()
+    wait_until(lambda: client.info("commandstats")["cmdstat_evalsha"]["calls"] == 3)
+    assert _waiting(client) == messages[1:]
+    assert client.hlen(f"headrace:claims:{worker.incarnation}") == 1
+    proxy.close()
 
 
 def test_a_key_of_another_type_among_the_lists_is_named_and_holds_up_no_other(
@@ -124,7 +185,7 @@ def test_a_key_of_another_type_among_the_lists_is_named_and_holds_up_no_other(
 
 
 def test_a_claim_takes_only_so_many_bytes_and_says_so(client: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.broker.claims._BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr("headrace.broker.taker.BYTES_AT_ONCE", 1000)
     client.lpush(QUEUE, *[b"%03d" % number + b"x" * 297 for number in range(40)])
     client.lpush(OTHER, b"other")
     worker = _worker(client)
@@ -142,7 +203,7 @@ def test_a_claim_takes_only_so_many_bytes_and_says_so(client: Server, monkeypatc
 def test_a_message_that_is_larger_than_a_claim_may_be_is_taken_alone(
     client: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.broker.claims._BYTES_AT_ONCE", 10)
+    monkeypatch.setattr("headrace.broker.taker.BYTES_AT_ONCE", 10)
     messages = _fill(client, 2)
     worker = _worker(client)
     assert [claim.payload for claim in worker.claim({QUEUE: 5})] == messages[:1]
@@ -159,7 +220,7 @@ def test_whatever_the_sizes_claims_are_a_prefix_of_the_queue(
     if messages:
         client.lpush(QUEUE, *messages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headrace.broker.claims._BYTES_AT_ONCE", most)
+        patch.setattr("headrace.broker.taker.BYTES_AT_ONCE", most)
         claims = _worker(client).claim({QUEUE: wanted})
     taken = [claim.payload for claim in claims]
     assert taken == messages[: len(taken)]
@@ -217,6 +278,87 @@ def test_one_list_of_another_type_holds_up_no_other_job_of_the_dead(client: Serv
     client.delete(OTHER)
     assert _reap(client) == 1
     assert client.lrange(OTHER, 0, -1) == [b"stuck"]
+
+
+def test_what_is_given_back_to_a_list_of_another_type_waits_and_holds_up_no_other(
+    client: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = _fill(client, 2)
+    client.lpush(OTHER, b"stuck")
+    worker = _worker(client, seconds=60)
+    claims = worker.claim({QUEUE: 1, OTHER: 1})
+    client.set(OTHER, "no list")
+    monkeypatch.setattr("headrace.broker.claims.AGAIN_SECONDS", -1)
+    assert worker.give_back([claim.number for claim in claims]) == 1
+    assert _waiting(client) == messages
+    assert worker.count == client.hlen(f"headrace:claims:{worker.incarnation}") == 0
+    reaper = Reaper(client, lease_seconds=LEASE)
+    assert reaper.wake() == 0
+    assert f"since these are no lists: {OTHER}" in caplog.text
+    client.delete(OTHER)
+    assert reaper.wake() == 0  # in a minute
+    (waiting,) = client.zrange("headrace:delayed", 0, -1)
+    client.zadd("headrace:delayed", {waiting: time.time() - 1})
+    assert reaper.wake() == 1
+    assert client.lrange(OTHER, 0, -1) == [b"stuck"]
+
+
+def test_whether_messages_are_held_is_told_without_their_bytes(client: Server) -> None:
+    client.lpush(QUEUE, *(b"%d" % number * 100_000 for number in range(3)))
+    worker = _worker(client, seconds=60)
+    first, *others = worker.claim({QUEUE: 3})
+    worker.forget([first.number])
+    before = client.info("stats")["total_net_output_bytes"]
+    assert worker.held([claim.tag for claim in (first, *others)]) == [False, True, True]
+    assert client.info("stats")["total_net_output_bytes"] - before < 50_000
+    assert worker.held([]) == []
+
+
+def test_a_list_of_another_type_holds_up_nothing_whose_time_has_come(client: Server) -> None:
+    messages = _fill(client, 3)
+    client.lpush(OTHER, b"stuck")
+    worker = _worker(client)
+    for number, claim in enumerate(worker.claim({QUEUE: 2, OTHER: 1})):
+        worker.delay(claim.tag, time.time() - 9 + number)
+    client.set(OTHER, "no list")
+    reaper = Reaper(client, lease_seconds=LEASE)
+    assert (reaper.wake(), reaper.wake()) == (2, 0)
+    assert _waiting(client) == messages
+
+
+def test_a_full_redis_gives_back_later_what_it_did_not_take(client: Server) -> None:
+    messages = _fill(client, 3)
+    worker = _worker(client, seconds=60)
+    claims = worker.claim({QUEUE: 3})
+    client.config_set("maxmemory", 1)
+    with pytest.raises(redis.OutOfMemoryError):
+        worker.give_back([claims[1].number])
+    client.config_set("maxmemory", 0)
+    assert worker.keep_only([]) == 3
+    assert _waiting(client) == messages
+
+
+def test_what_is_returned_goes_in_calls_of_so_many_bytes_and_keeps_its_order(
+    client: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("claims.BYTES_AT_ONCE", "reaper._BYTES_AT_ONCE"):
+        monkeypatch.setattr(f"headrace.broker.{module}", 50)
+    messages = _fill(client, 12)
+    worker, reaper = _worker(client), Reaper(client, lease_seconds=LEASE)
+    claims = worker.claim({QUEUE: 8})
+    assert worker.give_back([claim.number for claim in claims]) == 8
+    assert _waiting(client) == messages
+    for number, claim in enumerate(worker.claim({QUEUE: 8})):
+        worker.delay(claim.tag, time.time() - 10 - number)
+    woken = list(iter(reaper.wake, 0))
+    assert (len(woken) > 1, sum(woken)) == (True, 8)
+    client.delete(QUEUE)
+    messages = _fill(client, 8)
+    worker.claim({QUEUE: 8})
+    worker.end()
+    reaped = list(iter(reaper.reap, 0))
+    assert (len(reaped) > 1, sum(reaped)) == (True, 8)
+    assert _waiting(client) == messages
 
 
 def test_what_is_given_back_is_next_again_in_the_order_of_its_claims(client: Server) -> None:
@@ -322,6 +464,19 @@ def test_a_buried_message_is_in_the_list_of_dead_letters_once_and_nowhere_else(c
     assert client.lrange("dead.mill", 0, -1) == messages
     worker.end()
     assert _reap(client) == 0
+
+
+def test_a_message_that_cannot_be_buried_now_is_buried_once(client: Server) -> None:
+    messages = _fill(client, 1)
+    worker = _worker(client)
+    (claim,) = worker.claim({QUEUE: 1})
+    client.set(WHY_DEAD + "mill", "no reasons")
+    for _ in range(2):
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            worker.bury(claim, model="mill", why="no")
+    client.delete(WHY_DEAD + "mill")
+    worker.bury(claim, model="mill", why="no")
+    assert client.lrange("dead.mill", 0, -1) == messages
 
 
 def test_a_zombie_buries_nothing(client: Server) -> None:

@@ -1,14 +1,18 @@
 """Lease: renewed while its worker lives, and others' jobs are returned when theirs run out."""
 
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
 
 from headrace.broker.claims import Claims
-from headrace.broker.connection import Server
-from headrace.broker.lease import Lease, leased
+from headrace.broker.connection import Server, connect_hastily
+from headrace.broker.lease import RENEWALS, Lease, leased
 from headrace.broker.reaper import Reaper
+from headrace.settings import Settings
 from tests.utils.waiting import wait_until
 
 QUEUE = "infer.mill"
@@ -50,6 +54,28 @@ def test_a_dead_workers_jobs_come_back(client: Server) -> None:
     _claims(client).claim({QUEUE: 1})
     with Lease(_claims(client), _reaper(client), seconds=SECONDS):
         wait_until(lambda: client.llen(QUEUE), 2 * SECONDS + 2)
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """The URL of a port that takes no connection and refuses none."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.settimeout(0)
+            filling.connect_ex(listener.getsockname())
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+def test_a_reaper_that_reaches_nobody_does_not_use_up_the_lease(client: Server, black_hole: str) -> None:
+    claims = _claims(client)
+    settings = Settings(connect_timeout=5 * SECONDS)
+    lost = Reaper(connect_hastily(black_hole, settings, timeout=SECONDS / RENEWALS), lease_seconds=SECONDS)
+    with Lease(claims, lost, seconds=SECONDS):
+        end = time.monotonic() + 4 * SECONDS
+        wait_until(lambda: time.monotonic() > end)
+        assert claims.renew()
 
 
 def test_a_worker_that_ends_gives_back_what_it_has(client: Server) -> None:

@@ -9,6 +9,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 
 from headrace.broker.claims import Claim, Claims
+from headrace.broker.incoming import NoJob
 from headrace.broker.transport import leased_transport
 from tests.utils.waiting import wait_until
 
@@ -40,6 +41,13 @@ class Worker:
         """Look until so many messages have come; return their ids."""
         wait_until(lambda: self.look() or len(self.messages) >= count, 5)
         return [message.headers["id"] for message in self.messages]
+
+    @property
+    def kept(self) -> int:
+        """Messages that kombu keeps until they are acknowledged."""
+        qos = self.consumer.channel.qos
+        qos._flush()
+        return len(qos._delivered)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -132,6 +140,20 @@ def test_what_is_no_message_is_put_aside_and_stops_nothing(
     assert worker.claims.count == 1
 
 
+@pytest.mark.parametrize("error", [NoJob("not mine"), ValueError("nobody's"), redis.DataError("no text")])
+def test_kombu_keeps_nothing_of_what_was_put_aside(
+    worker: Worker, send: Callable[..., None], client: redis.Redis, error: Exception
+) -> None:
+    def refuse(_: Any) -> None:
+        raise error
+
+    worker.consumer.on_message = refuse
+    send("a", "b")
+    client.lpush(MILL, b"no JSON")
+    wait_until(lambda: worker.look() or client.llen("dead.mill") == 3, 5)
+    assert (worker.kept, worker.claims.count) == (0, 0)
+
+
 def test_an_acknowledged_message_is_gone_and_a_rejected_one_comes_again(
     worker: Worker, send: Callable[..., None]
 ) -> None:
@@ -208,6 +230,8 @@ def test_what_was_not_delivered_when_the_lease_ran_out_is_another_workers(
     send("a")
     wait_until(lambda: worker.look() or worker.claims.count, 5)
     worker.claims.begin()
+    worker.look()
+    assert worker.kept == 0
     worker.consumer.on_message = worker.messages.append
     send("b")
     assert worker.get(1) == ["b"]

@@ -12,10 +12,11 @@ import redis
 from headrace.broker import codec
 from headrace.broker.connection import connect
 from headrace.broker.results import result_key, value_of
-from headrace.broker.waiter import ResultWaiter, decode
-from headrace.errors import ClientClosed, HeadraceError
+from headrace.broker.waiter import ResultWaiter, _drain, decode
+from headrace.errors import BrokerUnavailable, ClientClosed, HeadraceError
 from headrace.settings import Settings
 from tests.utils.proxy import Proxy
+from tests.utils.servers import unguarded
 from tests.utils.waiting import wait_until
 
 CHANNEL = "headrace:notify:test"
@@ -141,6 +142,33 @@ def test_notices_that_come_in_pieces_are_heard_through_one_connection(
     assert "cannot be heard" not in caplog.text
     waiter.close()
     proxy.close()
+
+
+def test_who_listens_to_a_channel_that_is_never_silent_looks_up_all_the_same(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.broker.waiter._SWEEP_SECONDS", 0.2)
+    pubsub: Any = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    pubsub.subscribe(CHANNEL)
+    assert pubsub.get_message(timeout=5) is None  # that it has subscribed
+    client.eval("for _ = 1, 200000 do redis.call('PUBLISH', KEYS[1], 'other') end", 1, CHANNEL)
+    assert _drain(pubsub) == {"other"}
+    assert pubsub.connection.can_read(timeout=0)
+    pubsub.close()
+
+
+def test_a_replica_that_has_lost_its_primary_is_waited_for_as_long_as_a_redis_that_is_away(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.broker.waiter._PATIENCE_SECONDS", 2.5)
+    with unguarded(tmp_path) as (url, _), connect(url, settings) as replica:
+        replica.config_set("replica-serve-stale-data", "no")
+        replica.replicaof("127.0.0.1", "1")
+        waiter = ResultWaiter(replica, CHANNEL)
+        (_future,) = waiter.expect(["a"])
+        with pytest.raises(BrokerUnavailable, match="has not answered"):
+            wait_until(waiter.patiently(lambda: None), 10)
+        waiter.close()
 
 
 def test_discard_deletes_the_named_results_only(client: redis.Redis, waiter: ResultWaiter) -> None:

@@ -1,5 +1,6 @@
 """Settling: Celery stores and tells the outcome, and only then the message is acknowledged."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,12 +11,15 @@ from celery import signature
 from celery.app.task import Context
 from celery.states import EXCEPTION_STATES
 from celery.worker import state
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from headrace.broker.reaper import Reaper
 from headrace.broker.results import NOTIFY_HEADER, PACKED, REPLY_HEADER
 from headrace.consumer.job import Job
+from headrace.consumer.outbox import LOSSES
 from headrace.consumer.trace import current_job
-from headrace.errors import HeadraceError, InferenceFailed, InvalidInput, JobRevoked
+from headrace.errors import HeadraceError, InferenceFailed, InvalidInput, JobRevoked, ResultTooLarge
 from headrace.sdk.messages import Outcome
 from tests.utils.requests import Desk, answer
 from tests.utils.waiting import wait_until
@@ -144,6 +148,78 @@ def test_one_result_that_redis_refuses_holds_up_no_other(desk: Desk) -> None:
     assert desk.unacked == 1
     desk.claims.commit = committed  # type: ignore[method-assign]
     assert desk.settle_again()
+    assert desk.events.kinds == ["task-succeeded"] * 3
+
+
+@pytest.fixture
+def small_values(desk: Desk) -> Iterator[None]:
+    """A server that closes the connection of whoever sends a value of more than a megabyte."""
+    (most,) = desk.redis.config_get("proto-max-bulk-len").values()
+    # As the worker's own: it tells at once when a connection is lost.
+    desk.redis.set_retry(Retry(NoBackoff(), 0))
+    desk.redis.config_set("proto-max-bulk-len", 1 << 20)
+    yield
+    desk.redis.config_set("proto-max-bulk-len", most)
+
+
+@pytest.mark.usefixtures("small_values")
+@pytest.mark.parametrize("megabytes", [2, 100])
+@pytest.mark.parametrize("headers", [{}, PACKED_REPLY])
+def test_a_result_for_which_redis_closes_the_connection_fails_and_blocks_no_other(
+    desk: Desk, headers: dict[str, str], megabytes: int
+) -> None:
+    jobs = [answer(desk.job({"text": "a"}, headers=headers), GOOD) for _ in range(3)]
+    large = answer(desk.job({"text": "a"}, headers=headers), Outcome(output="x" * (megabytes << 20)))
+    desk.settle(jobs[0], large, *jobs[1:])
+    wait_until(desk.settle_again)
+    assert [desk.meta(job.request.id)["status"] for job in jobs] == ["SUCCESS"] * 3
+    meta = desk.meta(large.request.id)
+    assert (meta["status"], type(meta["result"])) == ("FAILURE", ResultTooLarge)
+    assert f"{megabytes << 20}"[:3] in str(meta["result"])
+    assert sorted(desk.events.kinds) == ["task-failed"] + ["task-succeeded"] * 3
+    assert desk.unacked == 0
+
+
+@pytest.mark.usefixtures("small_values")
+def test_a_link_for_which_redis_closes_the_connection_fails_its_job_and_blocks_no_other(desk: Desk) -> None:
+    errback = signature("infer.faulty", args=["failed"], immutable=True)
+    large = desk.job({"text": "a"}, link=LINK, link_error=errback)
+    answer(large, Outcome(output="x" * (2 << 20)))
+    others = [answer(desk.job({"text": "a"}, link=LINK), GOOD) for _ in range(2)]
+    desk.settle(others[0], large, others[1])
+    wait_until(desk.settle_again)
+    assert [desk.meta(job.request.id)["status"] for job in others] == ["SUCCESS"] * 2
+    assert isinstance(desk.meta(large.request.id)["result"], ResultTooLarge)
+    assert (desk.redis.llen("infer.other"), desk.redis.llen("infer.faulty")) == (2, 1)
+    assert desk.unacked == 0
+
+
+def test_connections_that_are_lost_while_redis_is_away_fail_no_job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [answer(desk.job({"text": "a"}), GOOD) for _ in range(2)]
+    pool, away = desk.redis.connection_pool, redis.ConnectionPool(port=1)
+    monkeypatch.setattr(desk.redis, "connection_pool", away)
+    desk.redis.set_retry(Retry(NoBackoff(), 0))
+    assert not desk.settle(*jobs)
+    assert not any(desk.settle_again() for _ in range(4 * LOSSES))
+    monkeypatch.setattr(desk.redis, "connection_pool", pool)
+    assert desk.settle_again()
+    assert [desk.meta(job.request.id)["status"] for job in jobs] == ["SUCCESS"] * 2
+
+
+def test_a_group_that_loses_its_connection_a_few_times_succeeds_and_is_told_once(desk: Desk) -> None:
+    jobs = [answer(desk.job({"text": "a"}), GOOD) for _ in range(3)]
+    committed, losses = desk.claims.commit, iter(range(LOSSES + 1))
+
+    def flaky(*arguments: Any, **options: Any) -> list[str]:
+        answers = committed(*arguments, **options)
+        if next(losses, None) is not None:
+            raise redis.ConnectionError
+        return answers
+
+    desk.claims.commit = flaky  # type: ignore[method-assign]
+    desk.settle(*jobs)
+    wait_until(desk.settle_again)
+    assert [desk.meta(job.request.id)["status"] for job in jobs] == ["SUCCESS"] * 3
     assert desk.events.kinds == ["task-succeeded"] * 3
 
 
@@ -277,6 +353,19 @@ def test_what_redis_may_take_later_is_settled_again(desk: Desk, error: Exception
     assert not desk.settle(job)
     assert desk.meta(job.request.id)["status"] == "PENDING"
     assert desk.unacked == 1
+
+
+def test_behind_what_cannot_be_sent_the_rest_keeps_its_turn_and_what_was_sent_is_committed(desk: Desk) -> None:
+    first, stuck, last = (answer(desk.job({"text": "a"}, link=LINK), GOOD) for _ in range(3))
+    stuck.trace, trace = _raising(ConnectionResetError()), stuck.trace
+    assert not desk.settle(first, stuck, last)
+    assert desk.redis.llen("infer.other") == 1
+    assert not desk.settle_again()
+    assert [desk.meta(job.request.id)["status"] for job in (first, stuck, last)] == ["SUCCESS", "PENDING", "PENDING"]
+    stuck.trace = trace
+    assert desk.settle_again()
+    sent = [json.loads(each)["headers"]["parent_id"] for each in reversed(desk.redis.lrange("infer.other", 0, -1))]
+    assert sent == [job.request.id for job in (first, stuck, last)]
 
 
 def _raising(error: Exception) -> Callable[..., Any]:

@@ -5,27 +5,17 @@ the lease runs out, any other worker returns them to the heads of their queues.
 """
 
 import itertools
-import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import redis
 
 from headrace.broker.app import DEAD, WHY_DEAD
 from headrace.broker.claim import Claim, LeaseLost
 from headrace.broker.connection import Server
 from headrace.broker.marks import ATTEMPTS, Marks
+from headrace.broker.reaper import AGAIN_SECONDS
 from headrace.broker.results import Committer, Settlement, Write
-from headrace.broker.revocations import REVOKED
 from headrace.broker.scripts import script
-
-logger = logging.getLogger(__name__)
-
-#: Bytes of the messages that one call takes: the server answers nobody else meanwhile.
-_BYTES_AT_ONCE = 8 * 1024 * 1024
-#: Of a list: as many messages as the lists before it have left.
-LEFT = -1
+from headrace.broker.taker import BYTES_AT_ONCE, Holder, Taker
 
 
 class Claims:
@@ -46,25 +36,17 @@ class Claims:
         self._name = name
         self._base = client.key("headrace:")
         self._lease_ms = round(lease_seconds * 1000)
-        self._claim = script(client, "claim")
         self._give_back = script(client, "give_back")
         self._begin = script(client, "begin")
         self._bury = script(client, "bury")
         self._delay = script(client, "delay")
         self._committer = Committer(client)
-        self._numbers = itertools.count(1)
+        self._taker = Taker(client)
         #: Bytes of each message that is claimed.
         self._held: dict[int, int] = {}
         self.held_bytes = 0
         self._released: set[int] = set()
-        #: Whether a claim was sent and not answered.
-        self._uncertain = False
-        #: What Redis knows of the jobs besides.
-        self.marks = Marks(client)
-        #: Whether the last claim took less than there was, for its bytes.
-        self.cut = False
-        #: Counts the claims that Redis has answered, and names the queues for which there was room at last.
-        self.answered = 0
+        #: Names the queues for which there was room at last.
         self.wanting: Sequence[str] = ()
         #: Whether the lease was found to have run out; `begin` starts afresh.
         self.lost = False
@@ -76,18 +58,34 @@ class Claims:
         """Messages that are claimed and not acknowledged."""
         return len(self._held) - len(self._released)
 
+    @property
+    def answered(self) -> int:
+        """Counts the claims that Redis has answered."""
+        return self._taker.answered
+
+    @property
+    def cut(self) -> bool:
+        """Whether the last claim took less than there was, for its bytes."""
+        return self._taker.cut
+
+    @property
+    def marks(self) -> Marks:
+        """What Redis knows of the jobs besides."""
+        return self._taker.marks
+
     def begin(self) -> None:
         """Take a new incarnation, with a lease of its own."""
         if self.incarnation:
             # This worker lives: what its engine had has lost no attempt.
             self._client.delete(self._key("begun"))
         incarnation = uuid.uuid4().hex
+        # Its value is the number from which on may be claimed under it (`void.lua`).
         self._client.set(f"{self._base}lease:{incarnation}", 1, px=self._lease_ms)
         # Hazard: in this order, since the other thread looks for the lease of whatever it finds here.
         self.incarnation = incarnation
         self.lost = False
         self._drop(list(self._held))
-        self._uncertain = False
+        self._taker.uncertain = False
 
     def renew(self) -> bool:
         """Prolong the lease; return whether it was still there."""
@@ -108,44 +106,27 @@ class Claims:
         Raises:
             LeaseLost: If the lease has run out; nothing was taken then.
         """
-        if self._uncertain:
+        if self._taker.uncertain:
             self._return_unheard()
-        queues = list(wanted)
-        first = next(self._numbers)
-        # Until the answer is here: the server may have claimed all, and numbers must not come again.
-        self._numbers = itertools.count(first + sum(count for count in wanted.values() if count > 0) + 1)
-        self._uncertain = True
-        shared = [f"{self._base}incarnation", self._client.key(ATTEMPTS), self._client.key(REVOKED)]
-        keys = [self._key("lease"), self._key("claims"), *shared, *map(self._client.key, queues)]
         try:
-            *taken, self.marks.lost, self.marks.revoked, cut, unreadable = self._claim(
-                keys=keys, args=[self.incarnation, self._name, first, _BYTES_AT_ONCE, *wanted.values()]
-            )
-        except redis.ResponseError as error:
-            self.answered += 1
-            if str(error).startswith("LEASE_LOST"):
-                self.lost = True
-                self._uncertain = False
-                raise LeaseLost from None
+            claims = self._taker.take(self._holder, wanted)
+        except LeaseLost:
+            self.lost = True
             raise
-        self._uncertain = False
-        self.cut = bool(cut)
-        self.answered += 1
-        if unreadable:
-            logger.error("cannot be read, since they are no lists: %s", b", ".join(unreadable).decode())
-        messages = [(queue, payload) for queue, payloads in zip(queues, taken, strict=True) for payload in payloads]
-        claims = [
-            Claim(self.incarnation, first + offset, queue, payload) for offset, (queue, payload) in enumerate(messages)
-        ]
         self._held.update((claim.number, len(claim.payload)) for claim in claims)
         self.held_bytes += sum(len(claim.payload) for claim in claims)
         return claims
 
     def _return_unheard(self) -> None:
-        """Give back what was claimed by a call whose answer was lost."""
-        stored: Any = self._client.hkeys(self._key("claims"))
-        self.give_back({int(number) for number in stored} - self._held.keys())
-        self._uncertain = False
+        """Give back what was claimed by a call whose answer was lost; one that comes after this takes nothing."""
+        self.give_back(self._taker.void(self._holder) - self._held.keys())
+        self._taker.uncertain = False
+
+    @property
+    def _holder(self) -> Holder:
+        return Holder(
+            incarnation=self.incarnation, worker=self._name, lease=self._key("lease"), claims=self._key("claims")
+        )
 
     def begun(self, jobs: Mapping[str, str]) -> None:
         """Note that an engine gets jobs: if this worker dies, they have lost an attempt.
@@ -169,11 +150,13 @@ class Claims:
 
     def held(self, tags: Sequence[str]) -> list[bool]:
         """Whether each message is this worker's still, or was taken over by others."""
-        numbers = [str(self.number_of(tag)) for tag in tags]
-        if not numbers:
+        if not tags:
             return []
-        stored: Any = self._client.hmget(self._key("claims"), numbers)
-        return [value is not None for value in stored]
+        # Not HMGET, which answers with the messages.
+        with self._client.pipeline(transaction=False) as pipe:
+            for tag in tags:
+                pipe.hexists(self._key("claims"), str(self.number_of(tag)))
+            return [bool(found) for found in pipe.execute()]
 
     def commit(self, settlements: Sequence[tuple[str, Sequence[Write], str]], *, expires: int | None) -> list[str]:
         """Store results and drop their claims, in one call.
@@ -226,10 +209,13 @@ class Claims:
     def give_back(self, numbers: Iterable[int]) -> int:
         """Return messages to the heads of their queues, in the order of their claims; return how many."""
         latest_first: Sequence[int] = sorted(numbers, reverse=True)
-        if not latest_first:
-            return 0
-        returned = int(self._give_back(keys=[self._key("claims"), self._key("begun")], args=latest_first))
-        self._drop(latest_first)
+        keys = [self._key("claims"), self._key("begun"), f"{self._base}delayed"]
+        returned = 0
+        while latest_first:
+            count, done = self._give_back(keys=keys, args=[BYTES_AT_ONCE, AGAIN_SECONDS, *latest_first])
+            returned += count
+            self._drop(latest_first[:done])
+            latest_first = latest_first[done:]
         return returned
 
     def keep_only(self, tags: Iterable[str]) -> int:

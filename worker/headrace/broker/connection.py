@@ -6,6 +6,8 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import redis
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from headrace.errors import BrokerUnavailable, ConfigError
 from headrace.settings import Settings
@@ -28,21 +30,39 @@ def connect(url: str, settings: Settings, *, timeout: float | None = None) -> Se
     Args:
         url: Where Redis is.
         settings: For the time-outs.
-        timeout: Seconds of silence after which Redis hangs, by default `connect_timeout`.
+        timeout: Seconds of silence after which Redis hangs, by default `connect_timeout`. To connect may take as
+            long, and no longer than `connect_timeout`.
 
     Raises:
         ConfigError: If it is no such URL.
     """
+    timeout = timeout or settings.connect_timeout
     try:
         client: Server = Server.from_url(  # type: ignore[assignment]  # of the class that it is called on
             _redis_url(url),
-            socket_connect_timeout=settings.connect_timeout,
-            socket_timeout=timeout or settings.connect_timeout,
+            socket_connect_timeout=min(timeout, settings.connect_timeout),
+            socket_timeout=timeout,
             health_check_interval=30,
         )
     except ValueError as error:
         raise ConfigError(f"{redact(url)!r} is no Redis URL ({error}): correct HEADRACE_REDIS_URL") from None
     client.prefix = settings.key_prefix
+    return client
+
+
+def connect_hastily(url: str, settings: Settings, *, timeout: float | None = None) -> Server:
+    """Make a client that tells at once when Redis is away: its caller knows what to do then.
+
+    Args:
+        url: Where Redis is.
+        settings: For the time-outs.
+        timeout: As for `connect`. What a lease waits for gets a fraction of the lease.
+
+    Raises:
+        ConfigError: If it is no Redis URL.
+    """
+    client = connect(url, settings, timeout=timeout)
+    client.set_retry(Retry(NoBackoff(), 0))
     return client
 
 

@@ -26,7 +26,13 @@ class NoJob(Exception):
 class Incoming:
     """Claims that no consumer has got yet; what is no job is put aside."""
 
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[str], object]) -> None:
+        """Hold nothing yet.
+
+        Args:
+            forget: Called with the tag of a message that may have been delivered, and that nobody will acknowledge.
+        """
+        self._forget = forget
         #: Each with the queue that it is for.
         self._undelivered: list[tuple[str, Claim]] = []
 
@@ -49,12 +55,16 @@ class Incoming:
         self._undelivered = []
         for queue, claim, message in read:
             # Without a number the lease has run out meanwhile: another worker has it.
+            taken = False
             if claims.number_of(claim.tag):
                 try:
-                    _deliver(claims, deliver, queue, claim, message, known)
+                    taken = _deliver(claims, deliver, queue, claim, message, known)
                 except redis.ResponseError as error:
                     logger.warning("a message of %s cannot be taken now (%s): it is tried again", queue, error)
                     self._undelivered.append((queue, claim))
+            if not taken:
+                # kombu would keep it for good.
+                self._forget(claim.tag)
 
 
 def _deliver(
@@ -64,7 +74,8 @@ def _deliver(
     claim: Claim,
     message: Message | str,
     known: Known,
-) -> None:
+) -> bool:
+    """Deliver a message or put it aside; return whether a consumer has it."""
     job_id, why = "", message
     if not isinstance(message, str):
         _mark(message, known)
@@ -81,10 +92,11 @@ def _deliver(
         except Exception as error:  # noqa: BLE001 - what left here would end the worker, and every other one after it
             why = describe(error)
         else:
-            return
+            return True
     model = queue.removeprefix(INFER)
     logger.error("a message of %s is put aside, `headrace dead list` shows it: %s", model, why)
     claims.bury(claim, model=model, why=str(why), job_id=job_id)
+    return False
 
 
 def _read(claim: Claim) -> Message | str:

@@ -15,7 +15,7 @@ from headrace.broker.reaper import Reaper
 logger = logging.getLogger(__name__)
 
 #: Renewals within one lease, each of which may wait as long for its answer.
-_RENEWALS = 4
+RENEWALS = 4
 #: Seconds between two looks for workers that are gone; a longer lease is renewed as often.
 _REAP_SECONDS = 1.0
 
@@ -29,7 +29,7 @@ class Lease:
     def __init__(self, claims: Claims, reaper: Reaper, *, seconds: float) -> None:
         self._claims = claims
         self._reaper = reaper
-        self._pause = min(_REAP_SECONDS, seconds / _RENEWALS)
+        self._pause = min(_REAP_SECONDS, seconds / RENEWALS)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 

@@ -18,9 +18,10 @@ from kombu.transport import redis as stock
 from kombu.transport.virtual import QoS
 
 from headrace.broker.claim import LeaseLost
-from headrace.broker.claims import LEFT, Claims
+from headrace.broker.claims import Claims
 from headrace.broker.incoming import Incoming, Message
 from headrace.broker.options import SUFFIXES
+from headrace.broker.taker import LEFT
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class LeasedQoS(QoS):  # type: ignore[misc]  # kombu has no types
             self.channel.claims.release(delivery_tag)
         super().ack(delivery_tag)
 
+    def forget(self, delivery_tag: str) -> None:
+        """The message was put aside or is another worker's: nobody here will acknowledge it."""
+        self._delivered.pop(delivery_tag, None)
+
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Leave the claims alone: the worker gives them back when it ends, a reaper when it dies."""
 
@@ -73,7 +78,7 @@ class LeasedChannel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         super().__init__(*args, **kwargs)
         #: Queues that may hold something; the others are waited for.
         self._hopeful: set[str] = set()
-        self._incoming = Incoming()
+        self._incoming = Incoming(lambda tag: self.qos.forget(tag))  # noqa: PLW0108 - made on first use
         self._swept_at = 0.0
         self._peeks: dict[str, Any] = {}
 

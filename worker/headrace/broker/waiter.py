@@ -138,7 +138,6 @@ class ResultWaiter:
         pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         with contextlib.closing(pubsub):
             pubsub.subscribe(self._channel)
-            self._lost_at = None
             sweep_at = time.monotonic()
             while not self._closed.is_set():
                 heard = _drain(pubsub)
@@ -146,6 +145,8 @@ class ResultWaiter:
                     waited = list(self._futures.keys())
                 if time.monotonic() >= sweep_at:
                     self._collect(waited)
+                    # Not before: a replica that has lost its primary lets one subscribe, and gives no results.
+                    self._lost_at = None
                     sweep_at = time.monotonic() + max(_SWEEP_SECONDS, len(waited) * _SWEEP_SECONDS_EACH)
                 else:
                     self._collect([job_id for job_id in waited if job_id in heard])
@@ -163,15 +164,16 @@ class ResultWaiter:
 
 
 def _drain(pubsub: Any) -> set[str]:
-    """Ids heard until there is nothing more to read; waits for the first one."""
+    """Ids heard until there is nothing more to read, or for a while; waits for the first one."""
     heard = set()
+    deadline = time.monotonic() + _SWEEP_SECONDS
     waiting = True
     while waiting:
         # Hazard: with no time at all redis-py raises for a message of which a part has come.
         message = pubsub.get_message(timeout=_SWEEP_SECONDS)
         if message is not None:
             heard.add(message["data"].decode())
-        waiting = pubsub.connection.can_read(timeout=0)
+        waiting = time.monotonic() < deadline and pubsub.connection.can_read(timeout=0)
     return heard
 
 

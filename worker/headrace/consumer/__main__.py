@@ -7,14 +7,12 @@ import signal
 
 from celery.apps.worker import Worker
 from celery.worker import state
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from headrace.broker.app import INFER, make_app
 from headrace.broker.claims import Claims
-from headrace.broker.connection import Server, connect
+from headrace.broker.connection import connect, connect_hastily
 from headrace.broker.embedded import shared
-from headrace.broker.lease import leased
+from headrace.broker.lease import RENEWALS, leased
 from headrace.broker.reaper import Reaper
 from headrace.broker.registry import Registry
 from headrace.broker.transport import leased_transport, use_in_this_process
@@ -41,7 +39,9 @@ def main() -> None:
     with shared(settings.redis_url, settings.state_dir, bundled=settings.broker == "bundled"):
         worker = _worker(arguments, settings, settings.redis_url)
         _collect_seldom()
-        reaper = Reaper(connect(settings.redis_url, settings), lease_seconds=settings.lease_seconds)
+        # On the thread of the lease, which is to be renewed meanwhile.
+        client = connect_hastily(settings.redis_url, settings, timeout=_renewal_timeout(settings))
+        reaper = Reaper(client, lease_seconds=settings.lease_seconds)
         claims = worker.app.headrace_claims
         watchdog = Watchdog(connect(settings.redis_url, settings), claims)
         with leased(claims, reaper, settings.lease_seconds), watchdog:
@@ -59,11 +59,9 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
     register_tasks(app, {model: catalog.get(model).manifest.params_schema for model in models})
-    # A renewal that hangs must not use up the lease.
-    timeout = min(settings.connect_timeout, settings.lease_seconds / 4)
     claims = Claims(
-        _hasty(connect(url, settings)),
-        renewer=_hasty(connect(url, settings, timeout=timeout)),
+        connect_hastily(url, settings),
+        renewer=connect_hastily(url, settings, timeout=_renewal_timeout(settings)),
         name=arguments.name,
         lease_seconds=settings.lease_seconds,
     )
@@ -88,10 +86,9 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     return worker
 
 
-def _hasty(client: Server) -> Server:
-    """Have it tell at once when Redis is away: Celery's consumer knows what to do then."""
-    client.set_retry(Retry(NoBackoff(), 0))
-    return client
+def _renewal_timeout(settings: Settings) -> float:
+    """Seconds after which what the lease waits for is given up: one that hangs must not use it up."""
+    return min(settings.connect_timeout, settings.lease_seconds / RENEWALS)
 
 
 def _collect_seldom() -> None:

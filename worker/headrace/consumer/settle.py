@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,15 @@ from headrace.broker.claims import Claims
 from headrace.broker.connection import may_pass
 from headrace.broker.results import collecting
 from headrace.consumer.job import Job
+from headrace.consumer.outbox import LOSSES, Outbox, too_large
 from headrace.consumer.request import JobRequest
-from headrace.consumer.trace import Settled, traced
+from headrace.consumer.trace import Settled, refused, traced
+from headrace.errors import HeadraceError
 
 logger = logging.getLogger(__name__)
 
 #: Seconds until what Redis did not take is committed again.
 _AGAIN_SECONDS = 1.0
-#: Bytes of results in one call: the server answers nobody else meanwhile.
-_MOST_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +34,8 @@ class _Unanswered:
     answer: Callable[[], None]
     #: Called instead if another worker has it.
     over: Callable[[], None]
+    #: Makes a failure of it that takes its place, if Redis never takes what it sends.
+    refuse: Callable[[HeadraceError], Settled] | None = None
 
 
 class Settler:
@@ -41,23 +43,22 @@ class Settler:
 
     def __init__(self, claims: Claims, *, expires: int | None) -> None:
         self._claims = claims
-        self._expires = expires
+        self._outbox = Outbox(claims, expires=expires)
         self._unanswered: list[_Unanswered] = []
-        self._uncommitted: list[Settled] = []
         self._again_at = 0.0
         self._working = False
-        #: Whether a commit was sent and not answered: what is gone then may have been committed.
-        self._uncertain = False
+        #: Times in a row that the first one cost its connection, though Redis answers on another.
+        self._losses = 0
 
     @property
     def busy(self) -> bool:
         """Whether something is still to be settled: no new work is begun meanwhile."""
-        return bool(self._uncommitted or self._unanswered)
+        return bool(self._outbox.tags or self._unanswered)
 
     @property
     def tags(self) -> list[str]:
         """Delivery tags of what is not committed."""
-        return [each.tag for each in self._uncommitted] + [each.tag for each in self._unanswered]
+        return self._outbox.tags + [each.tag for each in self._unanswered]
 
     def settle(self, jobs: Iterable[Job], over: Callable[[Job], None] = lambda _: None) -> None:
         """Store the outcomes of jobs, acknowledge them, tell Celery's events.
@@ -70,8 +71,14 @@ class Settler:
         """
         for job in jobs:
             job.closed = True
-            self._take(
-                job.tag, partial(self._answer, job, over), partial(_let_go, job, over), publishes=_publishes(job)
+            self._unanswered.append(
+                _Unanswered(
+                    tag=job.tag,
+                    publishes=_publishes(job),
+                    answer=partial(self._answer, job, over),
+                    over=partial(_let_go, job, over),
+                    refuse=partial(refused, job, over, embed=job.trace_args[3][2]),
+                )
             )
         self._work()
 
@@ -101,9 +108,11 @@ class Settler:
             settled = Settled(
                 tag=request.tag, writes=writes, tell=finish, gone=request.acknowledge, lost=request.lost_id
             )
-            self._uncommitted.append(settled)
+            self._outbox.add(settled)
 
-        self._take(request.tag, answer, request.acknowledge, publishes=request.publishes())
+        self._unanswered.append(
+            _Unanswered(tag=request.tag, publishes=request.publishes(), answer=answer, over=request.acknowledge)
+        )
         self._work()
 
     def tick(self) -> None:
@@ -112,12 +121,9 @@ class Settler:
 
     def drop(self) -> None:
         """Forget everything: the lease has run out, other workers have it."""
-        self._uncommitted.clear()
+        self._outbox.clear()
         self._unanswered.clear()
-        self._uncertain = False
-
-    def _take(self, tag: str, answer: Callable[[], None], over: Callable[[], None], *, publishes: bool) -> None:
-        self._unanswered.append(_Unanswered(tag=tag, publishes=publishes, answer=answer, over=over))
+        self._losses = 0
 
     def _work(self) -> None:
         """Settle what there is; also what comes while that is done, since answering a job may revoke it."""
@@ -125,10 +131,12 @@ class Settler:
             return
         self._working = True
         try:
-            while self._unanswered and not self._postponed:
-                self._answer_all()
-            if not self._postponed:
-                self._commit()
+            while self.busy and not self._postponed:
+                # Before more is sent: what was sent already must not wait for what cannot be.
+                if why := self._outbox.commit():
+                    self._again(why)
+                else:
+                    self._answer_all()
         finally:
             self._working = False
 
@@ -146,27 +154,42 @@ class Settler:
             self._unanswered += unanswered
             self._again(error)
             return
-        for each in unanswered:
+        for position, each in enumerate(unanswered):
             if each.tag in taken:
                 each.over()
-            else:
-                self._answer_one(each)
+            elif left := self._answer_one(each):
+                # The rest waits: it would fail as slowly, and what is sent keeps its order.
+                self._unanswered[:0] = [left, *unanswered[position + 1 :]]
+                return
 
     def _taken(self, tags: Sequence[str]) -> set[str]:
         """Look before something is published: a worker that was taken for dead must publish nothing."""
         return {tag for tag, held in zip(tags, self._claims.held(tags), strict=True) if not held}
 
-    def _answer_one(self, unanswered: _Unanswered) -> None:
+    def _answer_one(self, unanswered: _Unanswered) -> _Unanswered | None:
+        """Answer a message; return what is to be tried again."""
         try:
             unanswered.answer()
         except Exception as error:
             if may_pass(error):
-                self._unanswered.append(unanswered)
                 self._again(error)
-                return
+                return self._put_off(unanswered, error)
             # Nobody can ask for it, under an id that is no key.
             logger.exception("a job is dropped: its outcome cannot be stored")
-            self._uncommitted.append(Settled(tag=unanswered.tag, writes=[], tell=unanswered.over))
+            self._outbox.add(Settled(tag=unanswered.tag, writes=[], tell=unanswered.over))
+        self._losses = 0
+        return None
+
+    def _put_off(self, unanswered: _Unanswered, error: Exception) -> _Unanswered:
+        """The message as it is tried again: as a failure, once it has cost the connection often enough."""
+        refuse = unanswered.refuse
+        # kombu wraps what it met.
+        self._losses += self._outbox.is_refusal(error.__cause__ or error)
+        if self._losses < LOSSES or refuse is None:
+            return unanswered
+        why = too_large("a message that the job's outcome is to send", error)
+        logger.error("a job fails: %s", why)
+        return replace(unanswered, answer=lambda: self._outbox.add(refuse(why)), refuse=None)
 
     def _answer(self, job: Job, over: Callable[[Job], None]) -> None:
         if job.request.is_revoked:
@@ -175,56 +198,11 @@ class Settler:
             job.request.announce_revoked(terminated=job.started)
             over(job)
         else:
-            self._uncommitted.append(traced(job, over))
-
-    # -- committing
-
-    def _commit(self) -> None:
-        while self._uncommitted:
-            group = _group(self._uncommitted)
-            try:
-                answers = self._claims.commit(
-                    [(each.tag, each.writes, each.lost) for each in group], expires=self._expires
-                )
-                # Gone since the last try, under a lease that never ran out: it was committed.
-                mine = self._uncertain and self._claims.renew()
-            except redis.RedisError as error:
-                self._uncertain = True
-                self._again(error)
-                return
-            self._uncertain = False
-            refused = [each for each, answer in zip(group, answers, strict=True) if answer not in {"done", "gone"}]
-            self._uncommitted[: len(group)] = refused
-            for each, answer in zip(group, answers, strict=True):
-                self._finish(each, answer, committed=answer == "done" or (mine and answer == "gone"))
-            if refused:
-                self._again(next(answer for answer in answers if answer not in {"done", "gone"}))
-                return
-
-    def _finish(self, settled: Settled, answer: str, *, committed: bool) -> None:
-        if committed:
-            try:
-                settled.tell()
-            except Exception:
-                logger.exception("a job that is settled could not be told of")
-        elif answer == "gone":
-            settled.gone()
-        if answer in {"done", "gone"}:
-            settled.over()
+            self._outbox.add(traced(job, over))
 
     def _again(self, why: object) -> None:
         logger.warning("outcomes cannot be stored now: %s", why)
         self._again_at = time.monotonic() + _AGAIN_SECONDS
-
-
-def _group(settled: Sequence[Settled]) -> Sequence[Settled]:
-    """As many as one call may carry, at least one."""
-    size = 0
-    for count, each in enumerate(settled):
-        size += each.size
-        if count and size > _MOST_BYTES:
-            return settled[:count]
-    return list(settled)
 
 
 def _let_go(job: Job, over: Callable[[Job], None]) -> None:

@@ -42,6 +42,8 @@ class Settled:
     gone: Callable[[], None] = lambda: None
     #: The job's id, if workers have died while it ran.
     lost: str = ""
+    #: Makes a failure of it that takes its place, if Redis never takes it.
+    refuse: Callable[[HeadraceError], "Settled"] | None = None
 
     @property
     def size(self) -> int:
@@ -60,7 +62,7 @@ def traced(job: Job, over: Callable[[Job], None]) -> Settled:
         RedisError: Or what `may_pass` knows: something could not be published now.
     """
     backend, request = job.request.task.backend, job.request
-    settled = partial(Settled, tag=job.tag, over=partial(over, job), gone=request.acknowledge, lost=request.lost_id)
+    settled = partial(_settled, job, over)
     with collecting() as writes:
         try:
             with _current(job):
@@ -77,7 +79,36 @@ def traced(job: Job, over: Callable[[Job], None]) -> Settled:
             fail(backend, request.id, headers, InferenceFailed(told), embed)
             return settled(writes=writes, tell=request.acknowledge)
     # Flower shows the time of the job's batch, not that of the tracer's bookkeeping.
-    return settled(writes=_last(writes), tell=partial(request.on_success, (failed, returned, job.seconds)))
+    tell = partial(request.on_success, (failed, returned, job.seconds))
+    return settled(writes=_last(writes), tell=tell, refuse=partial(refused, job, over))
+
+
+def refused(job: Job, over: Callable[[Job], None], error: HeadraceError, embed: Any = None) -> Settled:
+    """A failure in place of an outcome that Redis never takes.
+
+    Args:
+        job: With all its outcomes.
+        over: Called with the job when its claim is gone.
+        error: Why it fails.
+        embed: The third part of its message's body, if links and chords have not heard of its outcome yet.
+
+    Raises:
+        RedisError: Or what `may_pass` knows: something could not be published now.
+    """
+    request = job.request
+
+    def tell() -> None:
+        request.acknowledge()
+        request.send_event("task-failed", exception=repr(error), traceback="")
+
+    with collecting() as writes:
+        fail(request.task.backend, request.id, job.trace_args[2], error, embed)
+    return _settled(job, over, writes=writes, tell=tell)
+
+
+def _settled(job: Job, over: Callable[[Job], None], **what: Any) -> Settled:
+    request = job.request
+    return Settled(tag=job.tag, over=partial(over, job), gone=request.acknowledge, lost=request.lost_id, **what)
 
 
 def _last(writes: Sequence[Write]) -> Sequence[Write]:

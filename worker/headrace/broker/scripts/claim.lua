@@ -6,9 +6,12 @@
 -- before it have left.
 -- Returns for each list its messages, oldest first, and then how many jobs have lost attempts, how many
 -- are revoked, whether the bytes were the limit, and the lists that cannot be read; an error if the lease
--- has run out.
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return redis.error_reply('LEASE_LOST the lease has run out')
+-- has run out, or its worker has given this call up.
+local least = redis.call('GET', KEYS[1])
+if not least then return redis.error_reply('LEASE_LOST the lease has run out') end
+-- Hazard: a call that the network held back. Nobody would hold what it takes while the lease lives.
+if tonumber(ARGV[3]) < tonumber(least) then
+  return redis.error_reply('LATE the worker does not wait for this claim any more')
 end
 local PAGE = 16
 local number, bytes, left, full = tonumber(ARGV[3]), tonumber(ARGV[4]), 0, 0

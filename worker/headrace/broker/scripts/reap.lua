@@ -2,14 +2,14 @@
 -- KEYS: all incarnations with the names of their workers, the attempts that jobs have lost: of each
 -- a line `<worker> <epoch seconds>`.
 -- ARGV: prefix of the other keys, seconds of a lease, how many jobs at most, seconds that lost attempts
--- are remembered after the last of them.
+-- are remembered after the last of them, how many bytes at most (one job is returned in any case).
 -- Returns how many jobs were returned.
 local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
 if uptime <= tonumber(ARGV[2]) then
   -- Redis has restarted: a lease that ran out meanwhile is no sign of death.
   return 0
 end
-local left = tonumber(ARGV[3])
+local left, bytes = tonumber(ARGV[3]), tonumber(ARGV[5])
 local returned = 0
 local now = redis.call('TIME')[1]
 for _, incarnation in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -19,7 +19,7 @@ for _, incarnation in ipairs(redis.call('HKEYS', KEYS[1])) do
     table.sort(numbers, function(one, other) return tonumber(one) > tonumber(other) end)
     local stuck = false
     for _, number in ipairs(numbers) do
-      if left == 0 then return returned end
+      if left <= 0 or bytes <= 0 then return returned end
       local value = redis.call('HGET', claims, number)
       local cut = string.find(value, '\n', 1, true)
       local pushed = redis.pcall('RPUSH', string.sub(value, 1, cut - 1), string.sub(value, cut + 1))
@@ -35,7 +35,7 @@ for _, incarnation in ipairs(redis.call('HKEYS', KEYS[1])) do
           redis.call('HSET', KEYS[2], job, lost and (lost .. '\n' .. line) or line)
           redis.call('EXPIRE', KEYS[2], ARGV[4])
         end
-        left, returned = left - 1, returned + 1
+        left, bytes, returned = left - 1, bytes - #value, returned + 1
       end
     end
     if not stuck then
