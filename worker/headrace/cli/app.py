@@ -11,6 +11,7 @@ from headrace.cli.failures import ReportingGroup
 from headrace.cli.flower import flower
 from headrace.cli.health import health
 from headrace.cli.models import models
+from headrace.cli.plan import plan
 from headrace.cli.result import result
 from headrace.cli.run import run
 from headrace.cli.submit import submit
@@ -50,6 +51,6 @@ def root(
     context.obj = {"traceback": traceback}
 
 
-for verb in (run, up, worker, submit, result, models, flower, doctor, health):
+for verb in (run, up, worker, submit, result, models, plan, flower, doctor, health):
     app.command()(verb)
 app.add_typer(dead, name="dead")

@@ -25,12 +25,14 @@ _KILL_LIMIT = 5.0
 #: Seconds that an engine may take to clean up after Shutdown.
 _SHUTDOWN_LIMIT = 5.0
 #: What an engine's libraries are told, unless the user tells them otherwise, so that memory is free again once
-#: it was freed. By default glibc keeps blocks of up to 32 MiB, in an arena for each thread, and oneDNN the
-#: kernels of 1,024 shapes of matrices: half a gigabyte. No difference in speed was measured.
+#: it was freed. By default glibc keeps blocks of up to 32 MiB, in an arena for each thread, and oneDNN and
+#: torch's layer above it the kernels of 1,024 shapes of matrices each: half a gigabyte. No difference in speed
+#: was measured.
 FRUGAL = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2 * 2**20),
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
+    "LRU_CACHE_CAPACITY": "16",
 }
 
 

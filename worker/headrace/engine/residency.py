@@ -76,6 +76,8 @@ class Residency:
         self._residents: dict[str, Resident] = {}
         #: Bytes that this process had of the device before the present load.
         self._held_before = 0
+        #: Bytes that the weights of the present load take, as far as is known.
+        self._wanted = 0
 
     def get(self, model: str) -> Resident | None:
         """A model that is on the device, noted as used now."""
@@ -161,12 +163,16 @@ class Residency:
     def _make_room(self, model: str, plugin: ModelPluginInterface) -> None:
         """Evict the longest unused until the weights fit, as far as is known how large they are; page what does not."""
         costs = self._store.load(self._key(model, plugin))
-        known = sum(weight_blocks(plugin)) if plugin.pages_weights else costs.weights or plugin.footprint().weights
-        while known > self._meter.room and (victim := self._longest_unused()):
+        paged = plugin.pages_weights
+        self._wanted = sum(weight_blocks(plugin)) if paged else costs.weights or plugin.footprint().weights
+        while self._wanted > self._meter.room and (victim := self._longest_unused()):
             self.evict(victim)
         self._meter.release()
         self._held_before = self._meter.held
-        if plugin.pages_weights:
+        if self._wanted > self._meter.room and not paged:
+            # Hazard: tried all the same, the kernel may end the engine for it, or another process.
+            raise self._too_large(model)
+        if paged:
             least = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
             least.restore(costs.memory, costs.time)
             plugin.placement = self._placing.plan(model, plugin, self._meter, batch=least.bound(Shape(1, 1, 1)))
@@ -180,8 +186,9 @@ class Residency:
 
     def _too_large(self, model: str) -> SetupFailed:
         profile = self._meter.profile()
+        wanted = f"its weights take {self._wanted / 2**20:,.1f} MiB, and " if self._wanted else ""
         return SetupFailed(
-            f"model {model} does not fit: {self._meter.room / 2**20:,.1f} MiB of {profile.total / 2**20:,.0f} are "
+            f"model {model} does not fit: {wanted}{self._meter.room / 2**20:,.1f} MiB of {profile.total / 2**20:,.0f} are "
             "free on this device; use a larger one, a smaller dtype, or end what else uses it"
         )
 

@@ -1,0 +1,136 @@
+"""`headrace plan`: what would be chosen for a model in a device's memory, and why."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.errors import ConfigError, SetupFailed, error_from_wire
+
+if TYPE_CHECKING:
+    from headrace.sdk.device import Device
+    from headrace.settings import Settings
+
+_COLUMNS = ("size of an item", "items in a batch", "MiB at most", "items/s", "limited by")
+#: Seconds beyond the limit of a load in which its child measures batches and ends.
+_MARGIN = 60.0
+
+
+def plan(
+    model: Annotated[str, typer.Argument(help="Name of the model; `headrace models` lists them.")],
+    *,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda:0.")] = "auto",
+    memory: Annotated[
+        str,
+        typer.Option("--memory", metavar="SIZE", help="Of a device that is not there: 8GiB. Default: the device's."),
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell what would be chosen for a model: weights, paging, batch sizes.
+
+    Loads it as its first job would, and runs a few made-up batches. With --memory, tensors are counted and none
+    beyond that size is made.
+    """
+    from headrace.cli.output import print_json, print_table
+    from headrace.cli.session import check_models
+    from headrace.launcher import parse_devices
+    from headrace.plugins.discovery import discover
+    from headrace.settings import get_settings
+
+    settings = get_settings()
+    check_models(discover(settings.plugin_path), [model])
+    told = _forecast(model, parse_devices(device)[0], _size(memory), settings)
+    if json:
+        print_json(told)
+        return
+    for line in _lines(told):
+        typer.echo(line)
+    if told["batches"]:
+        print_table(_COLUMNS, [_row(batch) for batch in told["batches"]])
+
+
+def _size(text: str) -> int | None:
+    """Read `64MiB`; None for an empty text.
+
+    Raises:
+        ConfigError: If it is no size.
+
+    Example:
+        >>> _size("64MiB"), _size("")
+        (67108864, None)
+    """
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if not text:
+        return None
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        size = 0
+    if size <= 0:
+        raise ConfigError(f"--memory {text!r} is no size: write 8GiB or 64MiB")
+    return size
+
+
+def _forecast(model: str, device: "Device", memory: int | None, settings: "Settings") -> dict[str, Any]:
+    """Ask a child: it imports torch, and holds the device for so long only.
+
+    Raises:
+        HeadraceError: What the model's first job would fail with.
+    """
+    import os
+    import subprocess
+    import sys
+
+    import orjson
+
+    from headrace.engine.process import FRUGAL
+    from headrace.hardware.analyzer import get_hardware_analyzer
+    from headrace.settings import child_environment
+
+    chosen = {"CUDA_VISIBLE_DEVICES": get_hardware_analyzer().uuid(device)}
+    if memory is not None:
+        chosen["HEADRACE_VIRTUAL_MEMORY"] = str(memory)
+    command = [sys.executable, "-P", "-m", "headrace.engine", "--device", device.name]
+    try:
+        done = subprocess.run(
+            [*command, "--parent", str(os.getpid()), "--forecast", model],
+            env={**FRUGAL, **child_environment(**chosen)},
+            capture_output=True,
+            check=False,
+            timeout=settings.load_time_limit + _MARGIN,
+        )
+        told: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        raise SetupFailed(f"model {model} was not loaded within {error.timeout:.0f} s") from error
+    except (IndexError, orjson.JSONDecodeError) as error:
+        log = done.stderr.decode(errors="replace").strip().splitlines()
+        raise SetupFailed(
+            f"the engine ended with {done.returncode}: {log[-1] if log else 'it said nothing'}"
+        ) from error
+    if "error" in told:
+        raise error_from_wire(told["error"])
+    return told
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    batches = "made-up batches or those of earlier jobs" if told["samples"] else ""
+    learned = (
+        f"their cost was learned from {told['samples']} {batches}"
+        if told["samples"]
+        else "their cost is learned from the first jobs, in batches that grow from one item"
+    )
+    return [
+        f"{told['model']} {told['version']} on {told['device']}: {_mib(told['room'])} of {_mib(told['total'])} may be used",
+        f"weights: {told['paged'] or _mib(told['weights']) + ', all on the device'}; "
+        f"loaded and measured in {told['load_seconds']:.1f} s",
+        f"batches: {_mib(told['left'])} are left for them; {learned}",
+    ]
+
+
+def _row(batch: dict[str, Any]) -> tuple[str, ...]:
+    rate = f"{batch['rate']:,.0f}" if batch["rate"] else "-"
+    return str(batch["size"]), str(batch["items"]), f"{batch['bytes'] / 2**20:,.1f}", rate, batch["limit"]
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
