@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,25 @@ def test_each_gpu_has_a_worker_whose_engine_sees_it_and_no_other(settings: Setti
             assert engines == {"cuda:0": UUIDS[1], "cuda:1": UUIDS[0]}
             launcher.terminate()
             assert launcher.wait(60) == 0
+
+
+def test_a_worker_that_is_restarted_after_its_gpu_was_lost_does_not_take_another_workers(
+    settings: Settings, tmp_path: Path
+) -> None:
+    stand_in = StandIn(tmp_path, [Gpu(uuid=uuid) for uuid in UUIDS])
+    with EmbeddedBroker(settings.state_dir, bundled=True) as url, Client(url, settings=settings) as client:
+        environment = {**stand_in.environment, "HEADRACE_REDIS_URL": url}
+        command = [sys.executable, "-m", "headrace", "worker", "--models", "faulty"]
+        with subprocess.Popen(command, env=environment) as launcher, ended(launcher):
+            wait_until(lambda: _two(client), 60)
+            wait_until(lambda: _engines(launcher.pid), 20)
+            before = children_of(launcher.pid)
+            stand_in.lose(0)
+            (first,) = [each for each in before if "cuda:0" in _words(each, "cmdline")]
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: first not in children_of(launcher.pid) and len(children_of(launcher.pid)) == 2)
+            engines = wait_until(lambda: _engines(launcher.pid), 30)
+    assert engines == {"cuda:0": UUIDS[0], "cuda:1": UUIDS[1]}
 
 
 def test_memory_that_another_process_takes_shrinks_the_next_batch_and_its_return_grows_it_back(
@@ -136,4 +156,8 @@ def _seen_by(engine: int) -> list[str]:
 
 
 def _words(pid: int, file: str) -> list[str]:
-    return Path(f"/proc/{pid}/{file}").read_text().split("\0")
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text().split("\0")
+    except OSError:
+        # It has ended meanwhile.
+        return []

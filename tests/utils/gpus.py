@@ -59,6 +59,11 @@ class StandIn:
         self.gpus[index] = replace(self.gpus[index], **fields)  # type: ignore[arg-type]
         self._write()
 
+    def lose(self, index: int) -> None:
+        """Have a GPU drop out of the driver's list: those behind it have other numbers then."""
+        del self.gpus[index]
+        self._write()
+
     def unload(self) -> None:
         """Have the driver fail from now on."""
         self._file.unlink()

@@ -208,7 +208,11 @@ class Launcher:
 
 def _command(name: str, device: Device, models: Sequence[str], loglevel: str) -> list[str]:
     base = [sys.executable, "-P", "-m", "headrace.consumer", "--name", name, "--device", device.name]
-    return [*base, "--parent", str(os.getpid()), "--models", ",".join(models), "--loglevel", loglevel]
+    # Hazard: named once, for all restarts: with a GPU that drops out of the driver's list, the numbers of those
+    # behind it are others.
+    gpu = get_hardware_analyzer().uuid(device)
+    bound = ["--gpu", gpu] if gpu else []
+    return [*base, *bound, "--parent", str(os.getpid()), "--models", ",".join(models), "--loglevel", loglevel]
 
 
 def _environment(url: str, device: Device, cpu_workers: int) -> dict[str, str]:

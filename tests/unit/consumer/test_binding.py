@@ -51,6 +51,12 @@ def test_the_driver_is_not_asked_again() -> None:
     assert [_seen(binding.make_engine()) for _ in range(3)] == ["GPU-b2"] * 3
 
 
+def test_what_the_launcher_was_told_is_not_asked_again() -> None:
+    driver = Driver()
+    binding = Binding(Device("cuda", 1), driver.uuid, uuid="GPU-b2", give_up=driver.end)
+    assert _seen(binding.make_engine()) == "GPU-b2"
+
+
 def test_an_engine_on_the_cpu_sees_no_gpu() -> None:
     assert _seen(_binding(Driver(""), "cpu:0").make_engine()) == ""
 

@@ -54,7 +54,7 @@ def _worker(arguments: argparse.Namespace, settings: Settings, url: str) -> Work
     catalog = discover(settings.plugin_path)
     models = arguments.models.split(",") if arguments.models else sorted(catalog.plugins)
     app = make_app(url, settings)
-    app.conf.headrace_device = arguments.device
+    app.conf.headrace_device, app.conf.headrace_gpu = arguments.device, arguments.gpu
     app.conf.headrace_max_attempts = settings.max_attempts
     app.headrace_registry = Registry(connect(url, settings))
     app.headrace_manifests = _manifests(catalog, models)
@@ -117,6 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--name", required=True)
     parser.add_argument("--parent", type=int, required=True, help="end in order when this process is gone")
     parser.add_argument("--device", default="cpu:0")
+    parser.add_argument("--gpu", default="", help="the device's UUID; default: what the driver tells")
     parser.add_argument("--models", default="", help="comma-separated; default: every model found")
     parser.add_argument("--loglevel", default="INFO")
     return parser.parse_args()

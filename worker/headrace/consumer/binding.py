@@ -24,18 +24,21 @@ def end_worker() -> None:
 class Binding:
     """Knows the GPU of a worker's engines, once the driver has told it."""
 
-    def __init__(self, device: Device, uuid_of: Callable[[Device], str], *, give_up: Callable[[], None]) -> None:
+    def __init__(
+        self, device: Device, uuid_of: Callable[[Device], str], *, uuid: str = "", give_up: Callable[[], None]
+    ) -> None:
         """Ask for nothing yet.
 
         Args:
             device: The worker's.
             uuid_of: Asks the driver for a GPU's UUID; empty if it does not tell.
+            uuid: What the launcher has been told of it; empty to ask.
             give_up: Ends the worker.
         """
         self._device = device
         self._uuid_of = uuid_of
         self._give_up = give_up
-        self._uuid = ""
+        self._uuid = uuid
         self._failures = 0
 
     def make_engine(self) -> EngineProcess:

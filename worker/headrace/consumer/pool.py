@@ -61,7 +61,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         self.device = str(self.app.conf.get("headrace_device", "cpu:0"))
         self.claims: Claims = self.app.headrace_claims
         self.settler: Settler = self.app.headrace_settler
-        self._binding = Binding(Device.parse(self.device), get_hardware_analyzer().uuid, give_up=end_worker)
+        device, gpu = Device.parse(self.device), str(self.app.conf.get("headrace_gpu", ""))
+        self._binding = Binding(device, get_hardware_analyzer().uuid, uuid=gpu, give_up=end_worker)
         self.supervisor = EngineSupervisor(self.make_engine, self, load_time_limit=settings.load_time_limit)
         self.dispatcher = Dispatcher(
             self.supervisor,
