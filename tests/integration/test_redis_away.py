@@ -10,7 +10,7 @@ import pytest
 from headrace.broker.connection import ping
 from headrace.broker.server import find_server
 from headrace.client import Client
-from headrace.errors import BrokerUnavailable
+from headrace.errors import BrokerUnavailable, JobLost
 from headrace.launcher import Launcher, parse_devices
 from headrace.settings import Settings
 from tests.integration.commands import started
@@ -78,3 +78,16 @@ def test_a_run_on_somebody_elses_worker_outlasts_an_outage(
     assert [json.loads(line)["output"]["text"] for line in target.read_text().splitlines()] == texts
     assert not list((settings.state_dir / "logs").glob("run-*")), "a worker of its own was started"
     assert "failures                  0\n" in out
+
+
+def test_a_map_whose_jobs_redis_has_lost_ends_with_an_error_for_each(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.broker.sent._SEEK_SECONDS", 2.0)
+    inputs = ({"text": str(number)} for number in range(6))
+    # Nobody serves them; a second later they are nowhere.
+    items = client.map("faulty", inputs, chunk_size=2, max_chunks=3, on_wait=lambda: client.redis.flushall() and None)
+    found = list(items)
+    assert [item.index for item in found] == list(range(6))
+    assert {type(item.error) for item in found} == {JobLost}
+    assert "send it again" in str(found[0].error)

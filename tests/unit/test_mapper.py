@@ -56,6 +56,9 @@ class Queue:
     def expect(self, job_id: str) -> Future[Meta]:
         return self._futures.setdefault(job_id, Future())
 
+    def seek(self, job_ids: Sequence[str]) -> None:
+        self.sought = list(job_ids)
+
     def discard(self, job_ids: Sequence[str]) -> None:
         self.discarded += job_ids
 

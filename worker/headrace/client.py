@@ -178,7 +178,7 @@ class Client:
     ) -> Generator[MapItem]:
         """Run a model over any number of inputs with bounded memory.
 
-        An input that is refused or fails gives an item with an error; the others go on.
+        An input that is refused, fails or is lost with Redis's data gives an item with an error; the others go on.
         Closing the generator before its end cancels what is in flight.
 
         Args:

@@ -26,6 +26,7 @@
     +-- TimeLimitExceeded         time_limit_exceeded
     +-- DeadlineExceeded          deadline_exceeded
     +-- JobRevoked                revoked
+    +-- JobLost                   job_lost
     +-- ResultTooLarge            result_too_large
     +-- ResultTimeout             result_timeout          (also a TimeoutError)
 
@@ -207,6 +208,12 @@ class ResultTooLarge(HeadraceError):
     """Redis does not take the job's result: it is larger than any value there may be."""
 
     code = "result_too_large"
+
+
+class JobLost(HeadraceError):
+    """Redis has neither the job nor a result of it any more: it was flushed, say, or is an older copy."""
+
+    code = "job_lost"
 
 
 class ResultTimeout(HeadraceError, TimeoutError):

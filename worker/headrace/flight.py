@@ -3,20 +3,24 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import redis
 
 from headrace.broker.app import INFER
 from headrace.broker.connection import Server, broker_errors
 from headrace.broker.options import SUFFIXES, SendOptions
 from headrace.broker.registry import Registry
 from headrace.broker.sender import Sender
+from headrace.broker.sent import Sent
 from headrace.broker.waiter import Meta, ResultWaiter
 from headrace.broker.withdraw import withdraw
-from headrace.errors import BrokerUnavailable, ClientClosed
+from headrace.errors import BrokerUnavailable, ClientClosed, JobLost
 
 #: Seconds that workers get to drop the jobs of a mapping that ends early.
 _ABANDON_SECONDS = 3.0
+_LOST = "Redis has neither job {} nor a result of it any more (was it flushed, or its queue purged?): send it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +35,8 @@ class Flight:
     waiter: ResultWaiter
     #: Cancels jobs wherever they are.
     revoke: Callable[[Sequence[str]], None]
+    #: What was sent and not read.
+    sent: Sent = field(default_factory=Sent)
 
     def expect(self, job_id: str) -> Future[Meta]:
         """A future for a job that is about to be sent."""
@@ -43,7 +49,16 @@ class Flight:
             QueueFull: If too many jobs of the model wait.
             BrokerUnavailable: If Redis does not take it.
         """
-        self.sender.send(self.model, values, self.options, job_id=job_id)
+        message = self.sender.message(self.model, job_id, values, self.options)
+        self.sender.send_message(self.model, message, self.options)
+        self.sent.add(job_id, message)
+
+    def seek(self, job_ids: Sequence[str]) -> None:
+        """Answer those that Redis has lost: their inputs fail with JobLost."""
+        # For a Redis that is away the waiter has a limit of its own.
+        with contextlib.suppress(redis.RedisError):
+            for job_id in self.sent.lost(self.client, self.model, job_ids):
+                self.waiter.give_up(job_id, JobLost(_LOST.format(job_id)))
 
     def count_workers(self) -> int:
         """How many workers serve the model; 0 while Redis is away."""
@@ -53,6 +68,7 @@ class Flight:
 
     def discard(self, job_ids: Sequence[str]) -> None:
         """Delete results that were read."""
+        self.sent.forget(job_ids)
         # What is not deleted now expires.
         with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
             self.waiter.discard(job_ids)

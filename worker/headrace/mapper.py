@@ -61,6 +61,9 @@ class Jobs(Protocol):
     def send(self, job_id: str, values: list[Any]) -> None:
         """Send values as the job of an id; raises QueueFull if too many wait, BrokerUnavailable if it cannot."""
 
+    def seek(self, job_ids: Sequence[str]) -> None:
+        """Answer those that are lost; called about once a second while nothing arrives."""
+
     def discard(self, job_ids: Sequence[str]) -> None:
         """Delete results that were read."""
 
@@ -153,7 +156,7 @@ class Mapper:
             elif len(flying) <= most:
                 return
             else:
-                self._wait(candidates)
+                self._wait(candidates, flying)
 
     def _read(self, chunk: Chunk, unread: dict[str, None], done: list[str]) -> Iterator[MapItem]:
         if chunk.job_id is not None:
@@ -167,9 +170,10 @@ class Mapper:
             done.clear()
         yield from sorted(items, key=lambda item: item.index) if chunk.refused else items
 
-    def _wait(self, chunks: Sequence[Chunk]) -> None:
+    def _wait(self, chunks: Sequence[Chunk], flying: Iterable[Chunk]) -> None:
         futures = [chunk.future for chunk in chunks if chunk.future is not None]
         if not wait(futures, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED).done:
+            self.jobs.seek([chunk.job_id for chunk in flying if chunk.job_id is not None and not chunk.landed])
             self.on_wait()
 
     def _items(self, chunk: Chunk) -> Iterator[MapItem]:

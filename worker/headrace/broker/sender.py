@@ -46,7 +46,6 @@ class Sender:
         inputs: Any,
         options: SendOptions = _PLAIN,
         *,
-        job_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> str:
         """Queue a job, of one input or of a list of them, and return its id.
@@ -55,7 +54,6 @@ class Sender:
             model: Name of the model.
             inputs: An input, or a list of them for a chunk.
             options: Parameters, limits and urgency.
-            job_id: The id to give it; by default a new one.
             idempotency_key: If a job of the model was queued under it within the window, and has not failed
                 or been revoked, that one's id is returned and nothing is queued.
 
@@ -64,9 +62,17 @@ class Sender:
             QueueFull: If too many jobs of the model wait.
             BrokerUnavailable: If Redis does not take it.
         """
-        job_id = job_id or str(uuid.uuid4())
-        message = self._message(model, job_id, inputs, options)
-        return self._push(model, [message], options, job_id, idempotency_key)
+        job_id = str(uuid.uuid4())
+        return self._push(model, [self.message(model, job_id, inputs, options)], options, job_id, idempotency_key)
+
+    def send_message(self, model: str, message: bytes, options: SendOptions) -> None:
+        """Queue what `message` has made.
+
+        Raises:
+            QueueFull: If too many jobs of the model wait.
+            BrokerUnavailable: If Redis does not take it.
+        """
+        self._push(model, [message], options)
 
     def send_many(self, model: str, values: Sequence[Any], options: SendOptions) -> list[str]:
         """Queue a job for each value, hundreds in one round trip, and return their ids.
@@ -80,7 +86,7 @@ class Sender:
                 " a time, or use map, which waits"
             )
         job_ids = [str(uuid.uuid4()) for _ in values]
-        messages = (self._message(model, job_id, value, options) for job_id, value in zip(job_ids, values, strict=True))
+        messages = (self.message(model, job_id, value, options) for job_id, value in zip(job_ids, values, strict=True))
         queued = 0
         for group in _groups(messages):
             try:
@@ -91,7 +97,12 @@ class Sender:
             queued += len(group)
         return job_ids
 
-    def _message(self, model: str, job_id: str, inputs: Any, options: SendOptions) -> bytes:
+    def message(self, model: str, job_id: str, inputs: Any, options: SendOptions) -> bytes:
+        """The message of a job, of one input or of a list of them.
+
+        Raises:
+            InvalidInput: If inputs or params are not JSON.
+        """
         now = time.time()
         headers: dict[str, Any] = {REPLY_HEADER: PACKED, NOTIFY_HEADER: self._channel}
         if options.deadline is not None:

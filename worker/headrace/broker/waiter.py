@@ -77,6 +77,10 @@ class ResultWaiter:
         if keys := [self._client.key(result_key(job_id)) for job_id in job_ids]:
             self._client.unlink(*keys)
 
+    def give_up(self, job_id: str, error: HeadraceError) -> None:
+        """Resolve a job's future as failed, unless its result has come."""
+        self._resolve(job_id, _failure(error))
+
     def patiently(self, on_wait: Callable[[], None]) -> Callable[[], None]:
         """Wrap what is called while a result is waited for: it raises once Redis has been away for long.
 
@@ -186,5 +190,9 @@ def decode(job_id: str, value: bytes) -> Meta:
             raise ValueError(f"unknown state {meta['status']!r}")  # noqa: TRY301 - handled like what the parsers raise
     except Exception as error:  # noqa: BLE001 - whatever somebody has stored there
         told = f"the stored result of job {job_id} cannot be read ({type(error).__name__}: {error})"
-        return {"status": FAILURE, "result": {"exc_type": HeadraceError.__name__, "exc_message": [told]}}
+        return _failure(HeadraceError(told))
     return meta
+
+
+def _failure(error: HeadraceError) -> Meta:
+    return {"status": FAILURE, "result": {"exc_type": type(error).__name__, "exc_message": [str(error)]}}
