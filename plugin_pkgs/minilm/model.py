@@ -1,13 +1,14 @@
 """A BERT encoder over packed sequences: no padding, so no work for nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn.functional import embedding, layer_norm, normalize
 
@@ -19,6 +20,8 @@ _USUAL_TOKENS = 1024
 #: Packed batches are filled up to a multiple of so many tokens. For every other count of tokens, oneDNN makes
 #: and keeps kernels anew: 2 MB and some milliseconds each.
 _MULTIPLE = 32
+#: Rows of a weight that are converted at once.
+_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,25 @@ class Packed:
         )
 
 
+def read_tensors(path: Path, *, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The encoder's weights in a number type, with little memory beside them."""
+    # numpy, since for torch the whole file counts as one tensor's memory; but numpy has no bfloat16.
+    with safe_open(path, framework="np") as file:
+        stored = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118  no mapping
+    wanted = [name for name, kind in stored.items() if "F" in kind and not name.startswith("pooler.")]
+    with safe_open(path, framework="pt" if "BF16" in stored.values() else "np") as file:
+        return {name: _converted(file.get_slice(name), dtype=dtype, device=device) for name in wanted}
+
+
+def _converted(stored: Any, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    shape = stored.get_shape()
+    tensor = torch.empty(shape, dtype=dtype, device=device)
+    for begin in range(0, shape[0], _ROWS):
+        end = min(begin + _ROWS, shape[0])
+        tensor[begin:end] = torch.as_tensor(stored[begin:end])
+    return tensor
+
+
 class PackedEncoder:
     """BERT (https://arxiv.org/abs/1810.04805) without its pooler, then mean and unit length.
 
@@ -87,11 +109,8 @@ class PackedEncoder:
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
         config = json.loads((folder / "config.json").read_text())
-        tensors = {
-            name: tensor.to(device=device, dtype=dtype)
-            for name, tensor in load_file(folder / "model.safetensors").items()
-            if tensor.is_floating_point() and not name.startswith("pooler.")
-        }
+        tensors = read_tensors(folder / "model.safetensors", dtype=dtype, device=device)
+        self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
         self.hidden_size: int = config["hidden_size"]
         self._heads: int = config["num_attention_heads"]
         eps: float = config["layer_norm_eps"]
@@ -102,7 +121,6 @@ class PackedEncoder:
         )
         self._norm = _norm(tensors, "embeddings.LayerNorm", eps)
         self._layers = [_layer(tensors, f"encoder.layer.{each}", eps) for each in range(config["num_hidden_layers"])]
-        self.weight_bytes = sum(tensor.nbytes for tensor in tensors.values())
         self._device = device
         self._counting = Lock()
         #: Forward passes and tokens computed so far, what fills up to a multiple included.
@@ -147,16 +165,17 @@ def _mean_pool(hidden: Tensor, packed: Packed) -> Tensor:
     return normalize(sums, dim=1)
 
 
-def _dense(tensors: Mapping[str, Tensor], *names: str) -> Dense:
-    weight, bias = (torch.cat([tensors[f"{name}.{part}"] for name in names]) for part in ("weight", "bias"))
+def _dense(tensors: MutableMapping[str, Tensor], *names: str) -> Dense:
+    # Taken out, so that what is laid out anew does not stay twice.
+    weight, bias = (torch.cat([tensors.pop(f"{name}.{part}") for name in names]) for part in ("weight", "bias"))
     return make_dense(weight, bias, tokens=_USUAL_TOKENS)
 
 
-def _norm(tensors: Mapping[str, Tensor], name: str, eps: float) -> Norm:
+def _norm(tensors: MutableMapping[str, Tensor], name: str, eps: float) -> Norm:
     return Norm(tensors[f"{name}.weight"], tensors[f"{name}.bias"], eps)
 
 
-def _layer(tensors: Mapping[str, Tensor], name: str, eps: float) -> Layer:
+def _layer(tensors: MutableMapping[str, Tensor], name: str, eps: float) -> Layer:
     attention = f"{name}.attention"
     return Layer(
         qkv=_dense(tensors, *(f"{attention}.self.{part}" for part in ("query", "key", "value"))),

@@ -99,31 +99,34 @@ def _forecast(model: str, device: "Device", memory: int | None, settings: "Setti
             check=False,
             timeout=settings.load_time_limit + _MARGIN,
         )
-        told: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired as error:
         raise SetupFailed(f"model {model} was not loaded within {error.timeout:.0f} s") from error
-    except (IndexError, orjson.JSONDecodeError) as error:
-        log = done.stderr.decode(errors="replace").strip().splitlines()
-        raise SetupFailed(
-            f"the engine ended with {done.returncode}: {log[-1] if log else 'it said nothing'}"
-        ) from error
+    if done.returncode:
+        raise SetupFailed(f"the engine ended with {done.returncode}: {_last_line(done.stderr)}")
+    # A plugin may print as well.
+    told: dict[str, Any] = orjson.loads(_last_line(done.stdout))
     if "error" in told:
         raise error_from_wire(told["error"])
     return told
 
 
+def _last_line(said: bytes) -> str:
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def _lines(told: dict[str, Any]) -> list[str]:
-    batches = "made-up batches or those of earlier jobs" if told["samples"] else ""
+    weights = told["paged"] or f"{_mib(told['weights'])}, all on the device"
     learned = (
-        f"their cost was learned from {told['samples']} {batches}"
+        f"learned from {told['samples']} batches, made-up ones or those of earlier jobs"
         if told["samples"]
-        else "their cost is learned from the first jobs, in batches that grow from one item"
+        else "learned from the first jobs, in batches that grow from one item"
     )
+    device = f"on a {told['device']} of {_mib(told['total'])}"
     return [
-        f"{told['model']} {told['version']} on {told['device']}: {_mib(told['room'])} of {_mib(told['total'])} may be used",
-        f"weights: {told['paged'] or _mib(told['weights']) + ', all on the device'}; "
-        f"loaded and measured in {told['load_seconds']:.1f} s",
-        f"batches: {_mib(told['left'])} are left for them; {learned}",
+        f"{told['model']} {told['version']} {device}, of which {_mib(told['room'])} may be used",
+        f"weights: {weights}; loaded and measured in {told['load_seconds']:.1f} s",
+        f"batches: {_mib(told['left'])} are left for them; what they cost is {learned}",
     ]
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import socket
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -65,7 +66,7 @@ def _tell_forecast(model: str, residency: Residency, manager: PluginManager, met
         told = {"error": error.to_wire()}
     finally:
         residency.close()
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _enforced(analyzer: HardwareAnalyzer) -> AbstractContextManager[Any]:

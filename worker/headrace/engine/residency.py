@@ -12,7 +12,7 @@ from headrace.engine.rehearsal import rehearse
 from headrace.errors import HeadraceError, SetupFailed
 from headrace.hardware.meter import MemoryMeter
 from headrace.memory.allowance import Allowance
-from headrace.memory.oom import is_out_of_memory
+from headrace.memory.oom import drop_frames, is_out_of_memory
 from headrace.memory.shape import Shape
 from headrace.memory.store import CostKey, Costs, CostStore
 from headrace.plugins.manager import PluginManager
@@ -98,7 +98,8 @@ class Residency:
             if not is_out_of_memory(error):
                 raise
             failure = error
-        # Outside the except block: there the error would keep alive what was half loaded.
+        # Outside the except block, and without frames: they would keep alive what was half loaded.
+        drop_frames(failure)
         if not self.evict_idle(besides=model):
             raise self._too_large(model) from failure
         self._manager.forget_failure(model)
@@ -185,11 +186,11 @@ class Residency:
         self.evict_idle(besides=model)
 
     def _too_large(self, model: str) -> SetupFailed:
-        profile = self._meter.profile()
         wanted = f"its weights take {self._wanted / 2**20:,.1f} MiB, and " if self._wanted else ""
+        room, total = self._meter.room / 2**20, self._meter.profile().total / 2**20
         return SetupFailed(
-            f"model {model} does not fit: {wanted}{self._meter.room / 2**20:,.1f} MiB of {profile.total / 2**20:,.0f} are "
-            "free on this device; use a larger one, a smaller dtype, or end what else uses it"
+            f"model {model} does not fit: {wanted}{room:,.1f} MiB of {total:,.0f} are free on this device; "
+            "use a larger one, a smaller dtype, or end what else uses it"
         )
 
     def _key(self, model: str, plugin: ModelPluginInterface) -> CostKey:

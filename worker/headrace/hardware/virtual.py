@@ -130,29 +130,40 @@ def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[A
 
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]  # the same
-            self._known = weakref.WeakSet[Any]()
+            #: Ids of the living.
+            self._known: set[int] = set()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
-            for storage in _storages(tree_leaves(result), torch.Tensor):
-                if storage not in self._known:
-                    self._count(storage)
+            for owner, count in _owners(tree_leaves(result), torch.Tensor):
+                if id(owner) not in self._known:
+                    self._count(owner, count)
             return result
 
-        def _count(self, storage: Any) -> None:
+        def _count(self, owner: Any, count: int) -> None:
             try:
-                memory.take(storage.nbytes())
+                memory.take(count)
             except MemoryError as error:
                 raise torch.OutOfMemoryError(str(error)) from None
-            self._known.add(storage)
-            weakref.finalize(storage, memory.give, storage.nbytes())
+            self._known.add(id(owner))
+            weakref.finalize(owner, self._forget, id(owner), count)
+
+        def _forget(self, number: int, count: int) -> None:
+            self._known.discard(number)
+            memory.give(count)
 
     return CountingMode()
 
 
-def _storages(leaves: list[Any], tensor: Any) -> Iterator[Any]:
+def _owners(leaves: list[Any], tensor: Any) -> Iterator[tuple[Any, int]]:
+    """What holds memory, and its bytes."""
     for leaf in leaves:
         if isinstance(leaf, tensor):
-            # Packed weights of some CPU kernels are opaque: their bytes cannot be told.
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                yield leaf.untyped_storage()
+            try:
+                storage = leaf.untyped_storage()
+                # What is mapped from a file is the kernel's, which drops it when it must.
+                if storage.filename is None:
+                    yield storage, storage.nbytes()
+            except (NotImplementedError, RuntimeError):
+                # Weights as some CPU kernels lay them out have no storage that can be seen.
+                yield leaf, leaf.numel() * leaf.element_size()
