@@ -146,7 +146,7 @@ def test_how_large_it_was_is_known_the_next_time(world: World) -> None:
 
 def test_a_model_that_no_eviction_can_help_is_refused_in_one_sentence(world: World) -> None:
     world.residency.load("a")
-    with pytest.raises(SetupFailed, match=r"giant does not fit: its weights take .* MiB, and 100\.0 MiB of 100 are free"):
+    with pytest.raises(SetupFailed, match=r"giant does not fit: its weights take .*, and 100\.0 MiB of 100 are free"):
         world.residency.load("giant")
     assert world.memory.held == 0
     assert world.residency.load("a").weights == 30 * MIB

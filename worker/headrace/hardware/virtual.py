@@ -158,7 +158,7 @@ def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[A
 def _owners(leaves: list[Any], tensor: Any) -> Iterator[tuple[Any, int]]:
     """What holds memory, and its bytes."""
     for leaf in leaves:
-        if isinstance(leaf, tensor):
+        if isinstance(leaf, tensor) and not leaf.is_meta:
             try:
                 storage = leaf.untyped_storage()
                 # What is mapped from a file is the kernel's, which drops it when it must.
