@@ -10,6 +10,7 @@ from headrace.errors import HeadraceError, InferenceFailed, OutOfMemory, describ
 from headrace.hardware.meter import MemoryMeter, Peak
 from headrace.memory.allowance import Allowance, Failure
 from headrace.memory.oom import bytes_tried, drop_frames, is_out_of_memory
+from headrace.memory.padding import cut_padding
 from headrace.memory.plan import plan_batches
 from headrace.memory.shape import Shape
 from headrace.sdk.config import BaseConfig
@@ -63,9 +64,9 @@ class MemoryGuard:
     # -- planning
 
     def plan(self, sizes: Sequence[int], config: BaseConfig, *, ages: Sequence[float] = ()) -> list[list[int]]:
-        """Pack items into the largest batches that fit now: positions in `sizes`."""
+        """Pack items into the largest batches that fit now and waste no time on padding: positions in `sizes`."""
         self._planned, self._tight = self._meter.room, False
-        return plan_batches(
+        batches = plan_batches(
             sizes,
             max_batch_size=config.max_batch_size,
             max_batch_tokens=config.max_batch_tokens,
@@ -73,6 +74,7 @@ class MemoryGuard:
             ages=ages,
             max_age=MAX_AGE,
         )
+        return cut_padding(batches, sizes, seconds=self.allowance.seconds)
 
     def _fits(self, shape: Shape) -> bool:
         fits = self.allowance.fits(shape, self._planned)
