@@ -27,6 +27,10 @@ _GROWN = 1.25
 MAX_AGE = 5.0
 
 
+class _DoesNotFit(Exception):
+    """A part of a batch for which memory ended needs more than there is, too: it is halved, not run."""
+
+
 class MemoryGuard:
     """Plans batches that fit, measures each, and halves those for which memory ended all the same."""
 
@@ -100,6 +104,8 @@ class MemoryGuard:
         return outcomes
 
     def _call(self, plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
+        if self._failures and len(batch) > 1 and not self._fits_now(batch):
+            raise _DoesNotFit
         try:
             return self._measured(plugin, batch)
         except Exception as error:
@@ -110,6 +116,9 @@ class MemoryGuard:
         self._make_room()
         self._meter.release()
         return self._measured(plugin, batch)
+
+    def _fits_now(self, batch: Sequence[Prepared]) -> bool:
+        return self.allowance.fits(Shape.of([each.size for each in batch]), self._meter.room)
 
     def _measured(self, plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
         shape = Shape.of([each.size for each in batch])
