@@ -15,7 +15,7 @@ PURE := */memory/plan.py,*/memory/padding.py,*/memory/cost.py,*/memory/residency
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docker-check docs \
-	test-unit test-integration test-models coverage chaos chaos-plain limited bench clean distclean
+	test-unit test-integration test-models coverage chaos chaos-plain limited bench bench-memory clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ limited: $(READY)  ## MiniLM for two minutes under a limit of its address space
 
 bench: .venv/.ready-bench  ## Throughput beside other ways to embed the same texts
 	@$(BIN)/python -m benchmarks.models.minilm.bulk
+
+bench-memory: .venv/.ready-bench  ## Batch sizes beside a co-tenant: headrace, other ways, an oracle; a plot
+	@$(BIN)/python -m benchmarks.memory
 
 clean:  ## Remove what the targets wrote, except .venv
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
