@@ -11,11 +11,11 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest -q --durations=10
 # Modules that only turn values into values: each branch of them has a test.
-PURE := */memory/plan.py,*/memory/cost.py,*/memory/residency.py,*/memory/demand.py,*/memory/paging.py,*/attention/select.py,*/engine/judge.py,*/engine/suspects.py,*/engine/watch.py,*/engine/bisect.py,*/consumer/lane.py,*/broker/codec.py,*/headrace/chunking.py
+PURE := */memory/plan.py,*/memory/padding.py,*/memory/cost.py,*/memory/residency.py,*/memory/demand.py,*/memory/paging.py,*/attention/select.py,*/engine/judge.py,*/engine/suspects.py,*/engine/watch.py,*/engine/bisect.py,*/consumer/lane.py,*/broker/codec.py,*/headrace/chunking.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docker-check docs \
-	test-unit test-integration test-models coverage chaos chaos-plain limited bench clean distclean
+	test-unit test-integration test-models coverage chaos chaos-plain limited bench bench-memory clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ limited: $(READY)  ## MiniLM for two minutes under a limit of its address space
 
 bench: .venv/.ready-bench  ## Throughput beside other ways to embed the same texts
 	@$(BIN)/python -m benchmarks.models.minilm.bulk
+
+bench-memory: .venv/.ready-bench  ## Batch sizes beside a co-tenant: headrace, other ways, an oracle; a plot
+	@$(BIN)/python -m benchmarks.memory
 
 clean:  ## Remove what the targets wrote, except .venv
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

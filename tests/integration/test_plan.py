@@ -11,6 +11,7 @@ import pytest
 
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.client import Client
+from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.memory.blocks import read_blocks
 from headrace.settings import Settings, get_settings
 from tests.integration.cluster import Cluster
@@ -26,15 +27,22 @@ HUNGRY = {"weight_bytes": 8 * MIB, "linear": MIB // 4, "largest_sample": 4}
 
 
 @pytest.fixture
-def configured(monkeypatch: pytest.MonkeyPatch) -> Any:
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Sets the models' tables, and the memory of a device that is not there."""
 
     def configure(models: dict[str, Any], memory: int) -> None:
         monkeypatch.setenv("HEADRACE_MODELS", json.dumps(models))
         monkeypatch.setenv("HEADRACE_VIRTUAL_MEMORY", str(memory))
-        get_settings.cache_clear()
+        _forget()
 
-    return configure
+    yield configure
+    monkeypatch.undo()
+    _forget()
+
+
+def _forget() -> None:
+    get_settings.cache_clear()
+    get_hardware_analyzer.cache_clear()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from headrace.errors import HeadraceError, InferenceFailed, OutOfMemory, describ
 from headrace.hardware.meter import MemoryMeter, Peak
 from headrace.memory.allowance import Allowance, Failure
 from headrace.memory.oom import bytes_tried, drop_frames, is_out_of_memory
+from headrace.memory.padding import cut_padding
 from headrace.memory.plan import plan_batches
 from headrace.memory.shape import Shape
 from headrace.memory.trials import Trials
@@ -28,6 +29,10 @@ _SLIGHT = 1 / 16
 _GROWN = 1.25
 #: Seconds after which an item goes before younger ones of a better fitting size.
 MAX_AGE = 5.0
+
+
+class _DoesNotFit(Exception):
+    """A part of a batch for which memory ended needs more than there is, too: it is halved, not run."""
 
 
 class MemoryGuard:
@@ -70,10 +75,10 @@ class MemoryGuard:
     # -- planning
 
     def plan(self, sizes: Sequence[int], config: BaseConfig, *, ages: Sequence[float] = ()) -> list[list[int]]:
-        """Pack items into the largest batches that fit now: positions in `sizes`."""
+        """Pack items into the largest batches that fit now and waste no time on padding: positions in `sizes`."""
         self._planned, self._tight = self._meter.room, False
         self.allowance.held = self._meter.held - self._meter.spare
-        return plan_batches(
+        batches = plan_batches(
             sizes,
             max_batch_size=config.max_batch_size,
             max_batch_tokens=config.max_batch_tokens,
@@ -81,6 +86,7 @@ class MemoryGuard:
             ages=ages,
             max_age=MAX_AGE,
         )
+        return cut_padding(batches, sizes, seconds=self.allowance.seconds)
 
     def _fits(self, shape: Shape) -> bool:
         fits = self.allowance.fits(shape, self._planned)
@@ -106,6 +112,8 @@ class MemoryGuard:
         return outcomes
 
     def _call(self, plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
+        if self._failures and len(batch) > 1 and not self._fits_now(batch):
+            raise _DoesNotFit
         try:
             return self._measured(plugin, batch)
         except Exception as error:
@@ -116,6 +124,9 @@ class MemoryGuard:
         self._make_room()
         self._meter.release()
         return self._measured(plugin, batch)
+
+    def _fits_now(self, batch: Sequence[Prepared]) -> bool:
+        return self.allowance.fits(Shape.of([each.size for each in batch]), self._meter.room)
 
     def _measured(self, plugin: ModelPluginInterface, batch: Sequence[Prepared]) -> list[Outcome]:
         shape = Shape.of([each.size for each in batch])

@@ -12,6 +12,8 @@ from headrace.memory.shape import Shape
 _NEAR = 0.7
 #: How much more than a plugin claims its first batch may need.
 _DOUBT = 2.0
+#: Batches after which it is believed how long others take.
+_TIMED = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +84,10 @@ class Allowance:
     def succeeded(self, shape: Shape) -> None:
         """Take in that a batch came through, measured or not."""
         self._fatal.succeeded(shape)
+
+    def seconds(self, shape: Shape) -> float:
+        """How long a batch is expected to take; 0 while too little is known."""
+        return self.time.predict(shape) if self.time.samples >= _TIMED else 0.0
 
     def learn(self, shape: Shape, *, peak: float, seconds: float) -> None:
         """Take in what a batch has needed; what needs nothing of the device counts as a byte."""

@@ -18,6 +18,9 @@ class Ceiling:
         self._had = 0.0
         self._failed = float("inf")
         self._until = 0.0
+        #: What failed once, and until when it counts: another process may have had it for a moment.
+        self._suspected = float("inf")
+        self._suspected_until = 0.0
 
     def limit(self, now: float, held: float = 0.0) -> float:
         """Bytes that may be tried; infinite where nothing has failed.
@@ -37,10 +40,15 @@ class Ceiling:
 
     def had(self, count: float, held: float = 0.0) -> None:
         """So many bytes were had."""
+        if held + count >= self._suspected:
+            self._suspected = float("inf")
         self._had = min(max(self._had, held + count), self._failed)
 
     def failed(self, count: float, now: float, held: float = 0.0) -> None:
-        """So many bytes could not be had, though the device told of more."""
+        """So many bytes could not be had, though the device told of more; it is believed the second time."""
+        if self.limit(now) == float("inf") and (self._suspected == float("inf") or now >= self._suspected_until):
+            self._suspected, self._suspected_until = held + count, now + _FORGET
+            return
         self._failed = min(self._failed, held + count)
         self._had = min(self._had, self._failed - _CLOSE * max(0.0, self._failed - held))
         self._until = now + _FORGET
