@@ -52,7 +52,7 @@ class ServedEngine:
     def tell_to_end(self) -> None:
         """Send Shutdown, and wait until it was received."""
         self.send(Shutdown())
-        wait_until(lambda: self._server._inbox._closed)
+        wait_until(lambda: self._server._inbox.closed)
 
     def end(self) -> None:
         """Have it end in order."""

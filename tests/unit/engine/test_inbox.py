@@ -1,19 +1,31 @@
 """Inbox: turns of one model, and a reader that waits without asking."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from headrace.engine.batch import Entry
 from headrace.engine.inbox import Inbox, Waiting
+from headrace.engine.turns import Line
+from headrace.memory.residency import Turn
 from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 
 def _enough(_: str) -> int:
     return 100
+
+
+def _first(lines: Mapping[str, Line]) -> Turn:
+    """The model that waits longest."""
+    return Turn(model=next(iter(lines)))
+
+
+def _take(inbox: Inbox, most: Callable[[str], int] = _enough) -> Sequence[Waiting]:
+    taken = inbox.take(_first, most)
+    return taken[1] if taken else []
 
 
 def _waiting(model: str, number: int, state: str) -> Waiting:
@@ -29,7 +41,7 @@ def _numbers(turn: Sequence[Waiting]) -> list[int]:
 
 
 def _turns(inbox: Inbox, count: int) -> list[list[int]]:
-    return [_numbers(inbox.take(_enough)) for _ in range(count)]
+    return [_numbers(_take(inbox)) for _ in range(count)]
 
 
 def test_a_turn_is_one_model_and_takes_all_its_prepared_windows() -> None:
@@ -43,8 +55,8 @@ def test_a_turn_has_no_more_than_was_asked_for_unless_its_first_window_has() -> 
     inbox = Inbox()
     for number in range(3):
         inbox.put(_waiting("a", number, "prepared"))
-    assert _numbers(inbox.take(lambda _: 0)) == [0]
-    assert _numbers(inbox.take(lambda _: 2)) == [1, 2]
+    assert _numbers(_take(inbox, lambda _: 0)) == [0]
+    assert _numbers(_take(inbox, lambda _: 2)) == [1, 2]
 
 
 @pytest.mark.parametrize("state", ["new", "pending"])
@@ -74,7 +86,7 @@ def test_the_window_that_waits_longest_goes_first_whatever_its_state() -> None:
 def test_a_reader_waits_for_the_next_window() -> None:
     inbox = Inbox()
     with ThreadPoolExecutor(1) as readers:
-        turn = readers.submit(inbox.take, _enough)
+        turn = readers.submit(_take, inbox)
         wait_until(lambda: _waits(inbox))
         inbox.put(_waiting("a", 1, "new"))
         assert _numbers(turn.result(5)) == [1]
@@ -83,7 +95,7 @@ def test_a_reader_waits_for_the_next_window() -> None:
 def test_closing_wakes_a_reader_that_waits() -> None:
     inbox = Inbox()
     with ThreadPoolExecutor(1) as readers:
-        turn = readers.submit(inbox.take, _enough)
+        turn = readers.submit(_take, inbox)
         wait_until(lambda: _waits(inbox))
         inbox.close()
         assert turn.result(5) == []
@@ -99,5 +111,24 @@ def test_a_closed_inbox_ends_its_reader_whatever_waits() -> None:
     inbox = Inbox()
     inbox.put(_waiting("a", 1, "prepared"))
     inbox.close()
-    assert inbox.take(_enough) == []
-    assert inbox.take(_enough) == []
+    assert _take(inbox) == []
+    assert _take(inbox) == []
+
+
+def test_the_model_that_is_chosen_goes_first_by_what_waits_of_each() -> None:
+    inbox, seen = Inbox(), []
+
+    def second(lines: Mapping[str, Line]) -> Turn:
+        seen.append(dict(lines))
+        return Turn(model="b")
+
+    for model, number in (("a", 1), ("b", 2), ("b", 3)):
+        waiting = _waiting(model, number, "prepared")
+        inbox.put(Waiting(waiting.window, waiting.entries, float(number)))
+    turn, windows = inbox.take(second, _enough) or (None, [])
+    assert (turn, _numbers(windows)) == (Turn(model="b"), [2, 3])
+    assert seen == [{"a": Line(1, 1.0), "b": Line(2, 2.0)}]
+
+
+def test_a_reader_that_waits_in_vain_comes_back_after_its_time() -> None:
+    assert Inbox().take(_first, _enough, timeout=0.01) is None

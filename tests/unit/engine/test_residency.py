@@ -1,93 +1,12 @@
 """Residency: models come and go by the room that there is, on a virtual device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from headrace.engine.placing import Placing
-from headrace.engine.residency import Residency
 from headrace.errors import SetupFailed
-from headrace.hardware.virtual import VirtualMemory, VirtualMeter
-from headrace.memory.store import CostStore
-from headrace.plugins.catalog import Catalog, FoundPlugin
-from headrace.plugins.factory import PluginFactory
-from headrace.plugins.manager import PluginManager
-from headrace.sdk import BaseConfig, Device, ModelPluginInterface, Outcome, PluginManifest, Prepared
-from headrace.sdk.messages import Footprint
-
-MIB = 2**20
-#: MiB of each model's weights; `coy` does not say.
-WEIGHTS = {"a": 30, "b": 40, "c": 50, "coy": 60, "giant": 200}
-
-
-class Heavy(ModelPluginInterface):
-    """Weights of a size, and nothing else."""
-
-    weights: Any = None
-
-    def __init__(self, name: str, log: list[str]) -> None:
-        self.name, self.log = name, log
-
-    def load_model(self) -> None:
-        self.weights = torch.empty(WEIGHTS[self.name] * MIB, dtype=torch.uint8)
-        self.log.append(f"load {self.name}")
-
-    def infer(self, batch: list[Prepared]) -> list[Outcome]:
-        torch.empty(sum(item.size for item in batch) * 1000, dtype=torch.uint8)
-        return [Outcome(output=1) for _ in batch]
-
-    def cleanup(self) -> None:
-        self.weights = None
-        self.log.append(f"cleanup {self.name}")
-
-    def sample(self, size: int) -> Prepared | None:
-        return Prepared(size=size)
-
-    def footprint(self) -> Footprint:
-        return Footprint(weights=0 if self.name == "coy" else WEIGHTS[self.name] * MIB)
-
-
-class Factory(PluginFactory):
-    """Gives out heavy plugins."""
-
-    def __init__(self, log: list[str], pinned: str) -> None:
-        super().__init__({})
-        self.log, self.pinned = log, pinned
-
-    def create(self, found: FoundPlugin, device: Device) -> ModelPluginInterface:
-        plugin = Heavy(found.manifest.name, self.log)
-        plugin.initialize(BaseConfig(pinned=plugin.name == self.pinned), device)
-        return plugin
-
-
-class World:
-    """A device of 100 MiB and a residency on it."""
-
-    def __init__(self, folder: Path, *, pinned: str = "", clock: Callable[[], float] = lambda: 0.0) -> None:
-        self.log: list[str] = []
-        self.evicted: list[str] = []
-        self.memory = VirtualMemory(100 * MIB)
-        manifests = [PluginManifest(name=name, version="1", entry_point="a:B", task="t") for name in WEIGHTS]
-        catalog = Catalog(
-            plugins={each.name: FoundPlugin(manifest=each, folder=folder, root=None) for each in manifests}
-        )
-        device = Device("cpu")
-        self.store = CostStore(folder / "costs")
-        self.residency = Residency(
-            PluginManager(catalog, Factory(self.log, pinned), device),
-            VirtualMeter(self.memory, device, 1.0),
-            self.store,
-            placing=Placing(folder / "offload"),
-            on_evicting=self._on_evicting,
-            clock=clock,
-        )
-
-    def _on_evicting(self, model: str) -> None:
-        self.log.append("quiesce")
-        self.evicted.append(model)
+from tests.utils.residents import MIB, World
 
 
 @pytest.fixture

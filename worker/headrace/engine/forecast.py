@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from headrace.engine.placing import in_words
 from headrace.engine.rate import LARGEST_WINDOW
-from headrace.engine.residency import Residency, Resident
+from headrace.engine.residency import Residency
+from headrace.engine.resident import Resident
 from headrace.hardware.meter import MemoryMeter
 from headrace.memory.allowance import Allowance
 from headrace.memory.shape import Shape

@@ -2,12 +2,14 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from headrace.engine.batch import Entry
 from headrace.engine.messages import Window
+from headrace.engine.turns import Line
+from headrace.memory.residency import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Waiting:
     #: None until the model is loaded, since `prepare` may need what `load_model` makes; it gives None where
     #: the model was evicted meanwhile.
     entries: Future[list[Entry] | None] | None
+    #: Monotonic seconds.
+    arrived: float = 0.0
 
 
 class Inbox:
@@ -25,7 +29,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._waiting: deque[Waiting] = deque()
-        self._closed = False
+        self.closed = False
         self._changed = threading.Condition()
 
     def put(self, waiting: Waiting) -> None:
@@ -37,7 +41,7 @@ class Inbox:
     def close(self) -> None:
         """Let the reader end once it asks again."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify()
 
     @property
@@ -45,28 +49,41 @@ class Inbox:
         """Whether no window waits."""
         return not self._waiting
 
-    def take(self, most: Callable[[str], int]) -> Sequence[Waiting]:
-        """Wait for a window; return it with prepared ones of its model.
+    def take(
+        self, choose: Callable[[Mapping[str, Line]], Turn], most: Callable[[str], int], *, timeout: float | None = None
+    ) -> tuple[Turn, Sequence[Waiting]] | None:
+        """Wait for a window; take one of the model that is chosen, and prepared ones of it.
 
         Args:
+            choose: Chooses among the models that have work.
             most: Items of a model that a turn has at most, unless its first window alone has more: the
                 rest is prepared, and the worker is at what the turn brought, while the next turn runs.
+            timeout: Seconds after which nothing has come; None for no limit.
 
         Returns:
-            Windows of one model in the order of arrival; empty once the inbox is closed.
+            What was chosen, and windows in the order of arrival; None if nothing has come, or the inbox is closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if self._closed:
-                return []
-            return self._pop_turn(most)
+            self._changed.wait_for(lambda: self._waiting or self.closed, timeout)
+            if self.closed or not self._waiting:
+                return None
+            turn = choose(self._lines())
+            return turn, self._pop(turn.model, most(turn.model))
 
-    def _pop_turn(self, most: Callable[[str], int]) -> list[Waiting]:
-        first = self._waiting.popleft()
-        turn = [first]
-        room = most(first.window.model) - len(first.window.items)
+    def _lines(self) -> dict[str, Line]:
+        lines: dict[str, Line] = {}
         for each in self._waiting:
-            if _joins(each, first):
+            model, items = each.window.model, len(each.window.items)
+            before = lines.get(model)
+            lines[model] = Line(before.items + items, before.since) if before else Line(items, each.arrived)
+        return lines
+
+    def _pop(self, model: str, most: int) -> list[Waiting]:
+        first = next(each for each in self._waiting if each.window.model == model)
+        turn = [first]
+        room = most - len(first.window.items)
+        for each in self._waiting:
+            if each is not first and _joins(each, first):
                 room -= len(each.window.items)
                 if room < 0:
                     break

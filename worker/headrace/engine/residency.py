@@ -3,12 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from headrace.engine.guard import MemoryGuard
 from headrace.engine.placing import Placing, weight_blocks
 from headrace.engine.rehearsal import rehearse
+from headrace.engine.resident import Facts, Resident
 from headrace.errors import HeadraceError, SetupFailed
 from headrace.hardware.meter import MemoryMeter
 from headrace.memory.allowance import Allowance
@@ -22,22 +22,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which what was learned is kept again.
 _KEEP_SECONDS = 30.0
-
-
-@dataclass(kw_only=True, slots=True)
-class Resident:
-    """A model on the device."""
-
-    plugin: ModelPluginInterface
-    guard: MemoryGuard
-    key: CostKey
-    #: Bytes that its weights take of the device.
-    weights: int
-    #: Seconds that loading them took.
-    load_seconds: float
-    #: Monotonic seconds when it ran last, and when its costs were kept last.
-    used_at: float
-    kept_at: float
 
 
 class Residency:
@@ -74,6 +58,8 @@ class Residency:
         self._on_evicting = on_evicting
         self._clock = clock
         self._residents: dict[str, Resident] = {}
+        #: Bytes and seconds of the last load of those that have left.
+        self._left: dict[str, tuple[int, float]] = {}
         #: Bytes that this process had of the device before the present load.
         self._held_before = 0
         #: Bytes that the weights of the present load take, as far as is known.
@@ -85,6 +71,32 @@ class Residency:
         if resident is not None:
             resident.used_at = self._clock()
         return resident
+
+    @property
+    def resident(self) -> list[str]:
+        """Models that are on the device."""
+        return list(self._residents)
+
+    @property
+    def room(self) -> int:
+        """Bytes that are free now."""
+        return self._meter.room
+
+    def facts(self, model: str) -> Facts:
+        """What is known of a model."""
+        resident = self._residents.get(model)
+        if resident is None:
+            weights, load_seconds = self._left.get(model, (0, 0.0))
+            return Facts(weights=weights, load_seconds=load_seconds)
+        config = resident.plugin.config
+        return Facts(
+            resident=True,
+            weights=resident.weights,
+            load_seconds=resident.load_seconds,
+            pinned=config.pinned,
+            keep_alive=config.keep_alive,
+            used_at=resident.used_at,
+        )
 
     def load(self, model: str) -> Resident:
         """Put a model on the device; others make room for it if they must.
@@ -111,6 +123,7 @@ class Residency:
     def evict(self, model: str) -> None:
         """Take a model off the device."""
         resident = self._residents.pop(model)
+        self._left[model] = resident.weights, resident.load_seconds
         self._keep(resident)
         self._manager.unload(model, partial(self._on_evicting, model))
         self._meter.release()

@@ -15,7 +15,9 @@ from headrace.engine.messages import Cancel, Decoder, Evicted, Loaded, LoadFaile
 from headrace.engine.outcomes import Answer, Report
 from headrace.engine.placing import Placing, in_words
 from headrace.engine.prepare import prepare_window
-from headrace.engine.residency import Residency, Resident
+from headrace.engine.residency import Residency
+from headrace.engine.resident import Resident
+from headrace.engine.turns import Turns
 from headrace.errors import HeadraceError, InferenceFailed, SetupFailed, describe
 from headrace.hardware.meter import MemoryMeter
 from headrace.memory.store import CostStore
@@ -26,6 +28,8 @@ from headrace.sdk.plugin import ModelPluginInterface
 logger = logging.getLogger(__name__)
 
 _RECEIVE_BYTES = 1 << 20
+#: Seconds between two looks of an idle engine for models that nobody needs any more.
+_LOOK_SECONDS = 1.0
 
 
 class EngineServer:
@@ -42,6 +46,7 @@ class EngineServer:
         self._inbox = Inbox()
         self._report = Report(connection.sendall)
         self._residency = Residency(manager, meter, store, placing=placing, on_evicting=self._on_evicting)
+        self._turns = Turns(self._residency)
         self._cancelled: set[int] = set()
         self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
@@ -50,8 +55,14 @@ class EngineServer:
         """Run windows until the worker says Shutdown."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         self._report.send(Ready())
-        while turn := self._inbox.take(self._executor.window):
-            self._run(turn)
+        while not self._inbox.closed:
+            taken = self._inbox.take(self._turns.choose, self._executor.window, timeout=_LOOK_SECONDS)
+            if taken is None:
+                self._turns.evict_expired()
+            else:
+                turn, windows = taken
+                self._turns.begin(turn, sum(len(waiting.window.items) for waiting in windows))
+                self._run(windows)
         self._preparing.shutdown(cancel_futures=True)
         self._residency.close()
 
@@ -133,7 +144,7 @@ class EngineServer:
         if isinstance(message, Window):
             plugin = self._manager.get(message.model)
             entries = self._prepare(plugin, message) if plugin else None
-            self._inbox.put(Waiting(message, entries))
+            self._inbox.put(Waiting(message, entries, time.monotonic()))
         elif isinstance(message, Cancel):
             self._cancelled.update(message.item_ids)
         elif isinstance(message, Shutdown):

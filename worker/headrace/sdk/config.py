@@ -29,6 +29,8 @@ class BaseConfig(BaseModel):
 
     #: Whether the model stays on the device once it is loaded.
     pinned: bool = False
+    #: Seconds without a job after which the model leaves the device though nobody needs the room; None for never.
+    keep_alive: float | None = Field(default=None, gt=0)
 
     @field_validator("max_batch_size", "max_batch_tokens", mode="before")
     @classmethod
