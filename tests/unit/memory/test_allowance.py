@@ -80,3 +80,12 @@ def test_what_was_kept_from_another_time_is_thrown_away_when_it_no_longer_fits()
     new.learn(shape, peak=9000.0, seconds=0.1)
     assert new.memory.samples == 1
     assert new.bound(shape) >= 9000.0
+
+
+def test_how_long_a_batch_takes_is_told_once_some_were_timed() -> None:
+    allowance = _allowance()
+    for count in range(1, 8):
+        allowance.learn(Shape(count, count * 10, 10), peak=1.0, seconds=0.1 * count)
+    assert allowance.seconds(Shape(20, 200, 10)) == 0
+    allowance.learn(Shape(8, 80, 10), peak=1.0, seconds=0.8)
+    assert allowance.seconds(Shape(20, 200, 10)) == pytest.approx(2.0, rel=0.01)
