@@ -7,16 +7,18 @@ no policy is told so (`benchmarks/shared_device.py` has the constants and where 
 and frees memory as its seed has it (`benchmarks/cotenant.py`): the device is nearly full most of the time. Every
 policy gets the same windows of 1,024 items, sorted by size. Fixed sizes, in items or padded tokens, halve a batch
 for which memory ended and keep their size; `halving` begins with 1,024 items and halves for good; `additive` takes
-8 more after each batch and half as many after an OOM. `headrace` is the engine's executor, guard and cost model,
-with its rehearsal. The oracle knows bytes and seconds of each batch and what is free now, and runs the fastest
-batches that fit. Warm-up, not counted: the first 20 seconds.
+8 more after each batch and half as many after an OOM; `additive tokens` does so by 1,024. `headrace` is the
+engine's executor, guard and cost model, with its rehearsal. The oracle knows bytes and seconds of each batch and
+what is free now, and runs the fastest batches that fit. Warm-up, not counted: the first 20 seconds. All may use the
+whole device; `--utilization 0.9` shows what headrace's default costs where it is nearly full.
 
 An OOM costs the time until the allocation fails and 50 ms. One is "by a step" if the batch would have fitted when
 it began and the co-tenant took memory while it ran: nobody can foresee it, and longer batches meet more of them,
 so it is counted apart.
 
 **MiniLM**, on a virtual device whose budget another process changes (`benchmarks/memory_minilm.py`), by the real
-clock. On a CPU the size of a batch hardly changes its speed, so items per second are shown and not judged.
+clock. On a CPU the size of a batch hardly changes its speed from 8 items on, so items per second are
+shown and not judged. The first fifth of each run is warm-up.
 
 Exits with 1 unless headrace has 0.90 of the oracle's items per second or more, at most one OOM in 1,000 batches,
 more items per second than every other at no more OOMs in 1,000 batches, on every seed; and unless no policy lost
@@ -95,12 +97,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--utilization", type=float, default=1.0, help="share of the device that headrace may use")
     parser.add_argument("--minilm-seeds", type=int, default=2, help="0 for none")
     parser.add_argument("--minilm-seconds", type=float, default=10.0, help="of the real clock, for each run")
-    parser.add_argument("--quick", action="store_true", help="one seed of each and shorter runs, in some 15 seconds")
+    parser.add_argument("--quick", action="store_true", help="one seed of each and shorter runs, in some 25 seconds")
     parser.add_argument("--plot", type=Path, default=Path("build/memory.png"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.quick:
-        options.seeds, options.seconds, options.minilm_seeds, options.minilm_seconds = 1, 40.0, 1, 1.0
+        options.seeds, options.seconds, options.minilm_seeds, options.minilm_seconds = 1, 40.0, 1, 0.5
     return options
 
 

@@ -23,12 +23,13 @@ def plot(runs: Mapping[str, Run], path: Path) -> None:
         2 * len(runs), 1, figsize=(13, 4.2 * len(runs)), sharex=True, height_ratios=[2, 1] * len(runs)
     )
     for number, (name, run) in enumerate(runs.items()):
-        shown = [each for each in run.device.attempts if SHOWN[0] <= each.begin <= SHOWN[1]]
+        shown = [each for each in run.device.attempts if each.begin <= SHOWN[1]]
         _draw_memory(axes[2 * number], name, run, shown)
         _draw_items(axes[2 * number + 1], shown)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.12), ncols=4, frameon=False)
     axes[-1].set_xlabel("virtual seconds")
-    axes[-1].set_xlim(*SHOWN)
+    last = max(run.device.attempts[-1].end for run in runs.values())
+    axes[-1].set_xlim(min(SHOWN[0], last / 2), min(SHOWN[1], last))
     figure.align_ylabels()
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,8 @@ def plot(runs: Mapping[str, Run], path: Path) -> None:
 
 
 def _draw_memory(axis: Any, name: str, run: Run, shown: Sequence[Attempt]) -> None:
-    times, frees = zip(*run.device.cotenant.steps, (SHOWN[1], run.device.cotenant.free(SHOWN[1])), strict=True)
+    steps = [(at, free) for at, free in run.device.cotenant.steps if at < SHOWN[1]]
+    times, frees = zip(*steps, (SHOWN[1], steps[-1][1]), strict=True)
     free = [each / GIB for each in frees]
     axis.fill_between(times, free, 0.01, step="post", color="#dce9f5", linewidth=0)
     axis.step(times, free, where="post", color="#3b78b5", linewidth=1.2, label="free memory")

@@ -103,6 +103,10 @@ class Additive(Items):
         self.size = max(1, self.size // 2)
 
 
+class AdditiveTokens(Additive, Tokens):
+    """The same in padded tokens."""
+
+
 class Headrace(Policy):
     """The engine's own executor, guard and cost model; nothing of them is made again here."""
 

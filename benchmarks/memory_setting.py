@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.attempts import Tally, tally
 from benchmarks.cotenant import Tenancy
-from benchmarks.memory_policies import Additive, Halving, Headrace, Items, Policy, Tokens, Window, lost
+from benchmarks.memory_policies import Additive, AdditiveTokens, Halving, Headrace, Items, Policy, Tokens, Window, lost
 from benchmarks.oracle import Oracle
 from benchmarks.shared_device import LONGEST, QuadraticPlugin, SharedDevice, SharedMeter, Truth
 from headrace.engine.guard import MemoryGuard
@@ -48,6 +48,7 @@ OTHERS: dict[str, Callable[[], Policy]] = {
     "16,384 tokens": lambda: Tokens(16_384),
     "halving": lambda: Halving(LARGEST_WINDOW),
     "additive": lambda: Additive(8, 8),
+    "additive tokens": lambda: AdditiveTokens(1024, 1024),
 }
 
 

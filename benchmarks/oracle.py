@@ -1,11 +1,14 @@
 """Oracle: knows what each batch needs, how long it takes and what is free; not what comes."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from benchmarks.memory_policies import Policy, Window, by_size
 from benchmarks.shared_device import SharedDevice, Truth
+from headrace.consumer.lane import LARGEST_WINDOW
 from headrace.engine.outcomes import Answer
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -41,9 +44,10 @@ def fastest(sizes: Sequence[int], free: int, truth: Truth) -> list[int]:
     """
     least, counts = np.zeros(len(sizes) + 1), [0] * (len(sizes) + 1)
     for end, longest in enumerate(sizes, 1):
-        items = end - np.arange(end)
-        spent = least[:end] + truth.seconds(items, longest)
-        spent[(items > 1) & (truth.peak(items, longest) > free)] = np.inf
+        peaks, seconds = _table(truth, longest, LARGEST_WINDOW)
+        # A batch of one item begins last; of one that does not fit either there is no other choice.
+        spent = least[:end] + seconds[-end:]
+        spent[:-1][peaks[-end:-1] > free] = np.inf
         begin = int(spent.argmin())
         least[end], counts[end] = spent[begin], end - begin
     found, end = list[int](), len(sizes)
@@ -51,3 +55,10 @@ def fastest(sizes: Sequence[int], free: int, truth: Truth) -> list[int]:
         found.append(counts[end])
         end -= counts[end]
     return found[::-1]
+
+
+@cache
+def _table(truth: Truth, longest: int, most: int) -> tuple[Any, Any]:
+    """Bytes and seconds of batches of so many items down to one, by the longest; arrays."""
+    items = np.arange(most, 0, -1)
+    return truth.peak(items, longest), truth.seconds(items, longest)

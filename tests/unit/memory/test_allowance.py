@@ -97,3 +97,12 @@ def test_what_was_measured_before_a_restart_is_no_trial_after_it() -> None:
     allowance.restore([(Shape(8, 80, 10), 1000.0)], [])
     assert not allowance.is_trial(Shape(8, 80, 10))
     assert allowance.is_trial(Shape(9, 90, 10))
+
+
+def test_how_long_a_batch_takes_is_told_once_some_were_timed() -> None:
+    allowance = _allowance()
+    for count in range(1, 8):
+        allowance.learn(Shape(count, count * 10, 10), peak=1.0, seconds=0.1 * count)
+    assert allowance.seconds(Shape(20, 200, 10)) == 0
+    allowance.learn(Shape(8, 80, 10), peak=1.0, seconds=0.8)
+    assert allowance.seconds(Shape(20, 200, 10)) == pytest.approx(2.0, rel=0.01)
