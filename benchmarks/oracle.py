@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.memory_policies import Policy, Window, by_size
 from benchmarks.shared_device import SharedDevice, Truth
-from headrace.consumer.lane import LARGEST_WINDOW
 from headrace.engine.outcomes import Answer
+from headrace.engine.rate import LARGEST_WINDOW
 from headrace.sdk.plugin import ModelPluginInterface
 
 
