@@ -28,7 +28,7 @@ from headrace.sdk.testing import create_plugin
 
 MANIFEST = Path(__file__).parents[4] / "plugin_pkgs" / "minilm" / "plugin_manifest.json"
 #: Address space beyond what the loaded model has, and texts in a window.
-ROOM, WINDOW = 256 * 2**20, 256
+ROOM, WINDOW = 96 * 2**20, 256
 #: Seconds after which memory must not end any more.
 SETTLED = 60.0
 
