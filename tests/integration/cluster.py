@@ -42,9 +42,9 @@ class Cluster:
         self.log = log
 
     @contextmanager
-    def workers(self, *models: str, count: int = 1) -> Iterator[Launcher]:
+    def workers(self, *models: str, count: int = 1, first: int = 0) -> Iterator[Launcher]:
         """Real workers on the CPU, ready when the block begins and drained at its end."""
-        devices = [Device("cpu", index) for index in range(count)]
+        devices = [Device("cpu", index) for index in range(first, first + count)]
         with Launcher(self.client.url, devices, models=models, log_file=self.log) as launcher:
             launcher.wait_ready(self.client.registry)
             yield launcher

@@ -11,7 +11,7 @@ from headrace.broker.connection import Server
 _MODELS = "headrace:models"
 _WORKERS = "headrace:workers"
 #: Seconds between two signs of life, and after how many of silence a worker is gone.
-BEAT_SECONDS, SILENCE_SECONDS = 2.0, 10
+BEAT_SECONDS, SILENCE_SECONDS = 0.5, 10
 
 
 class ServedModel(TypedDict):
@@ -29,7 +29,7 @@ class ServedModel(TypedDict):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerRecord:
-    """What a worker tells about itself every two seconds."""
+    """What a worker tells about itself at every beat."""
 
     name: str
     device: str = "unknown"
@@ -46,39 +46,40 @@ class Registry:
     """Models and workers in Redis."""
 
     def __init__(self, client: Server) -> None:
-        self._client = client
+        #: Its connection, for what else is to be asked at a beat.
+        self.client = client
 
     def publish(self, manifests: Mapping[str, Mapping[str, Any]]) -> None:
         """Tell clients on other machines of the models that this worker serves."""
         if manifests:
             mapping = {name: orjson.dumps(manifest) for name, manifest in manifests.items()}
-            self._client.hset(self._client.key(_MODELS), mapping=mapping)  # type: ignore[arg-type]
+            self.client.hset(self.client.key(_MODELS), mapping=mapping)  # type: ignore[arg-type]
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Manifests by model, of every worker that ever served here."""
-        stored: Any = self._client.hgetall(self._client.key(_MODELS))
+        stored: Any = self.client.hgetall(self.client.key(_MODELS))
         return {name.decode(): orjson.loads(manifest) for name, manifest in stored.items()}
 
     def beat(self, record: WorkerRecord) -> None:
         """Give a sign of life."""
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.sadd(self._client.key(_WORKERS), record.name)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.sadd(self.client.key(_WORKERS), record.name)
             pipe.set(self._key(record.name), orjson.dumps(asdict(record)), ex=SILENCE_SECONDS)
             pipe.execute()
 
     def withdraw(self, name: str) -> None:
         """Say that a worker claims no more jobs."""
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.srem(self._client.key(_WORKERS), name)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.srem(self.client.key(_WORKERS), name)
             pipe.delete(self._key(name))
             pipe.execute()
 
     def workers(self) -> list[WorkerRecord]:
         """Workers that have given a sign of life lately."""
-        names: Any = self._client.smembers(self._client.key(_WORKERS))
+        names: Any = self.client.smembers(self.client.key(_WORKERS))
         if not names:
             return []
-        stored: Any = self._client.mget([self._key(name.decode()) for name in names])
+        stored: Any = self.client.mget([self._key(name.decode()) for name in names])
         self._forget_silent(name for name, value in zip(names, stored, strict=True) if value is None)
         return [_read_record(value) for value in stored if value is not None]
 
@@ -87,11 +88,11 @@ class Registry:
         return [worker for worker in self.workers() if model in worker.models]
 
     def _key(self, worker: str) -> str:
-        return self._client.key(f"headrace:worker:{worker}")
+        return self.client.key(f"headrace:worker:{worker}")
 
     def _forget_silent(self, names: Iterable[bytes]) -> None:
         if silent := list(names):
-            self._client.srem(self._client.key(_WORKERS), *silent)
+            self.client.srem(self.client.key(_WORKERS), *silent)
 
 
 def _read_record(value: bytes) -> WorkerRecord:

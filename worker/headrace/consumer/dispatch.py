@@ -49,6 +49,10 @@ class Dispatcher:
         """Whether the engine has anything."""
         return bool(self._jobs)
 
+    def busy_besides(self, model: str) -> bool:
+        """Whether the worker holds anything of another model."""
+        return any(lane.held for name, lane in self._lanes.items() if name != model)
+
     def lane(self, model: str) -> Lane:
         """The lane of a model."""
         if model not in self._lanes:

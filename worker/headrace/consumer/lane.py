@@ -45,11 +45,16 @@ class Lane:
         return self.rate.window
 
     @property
+    def held(self) -> int:
+        """Items that have no outcome yet."""
+        return self.waiting + self.handed
+
+    @property
     def room(self) -> int:
         """How many messages of the model this worker may claim; one while nothing is known of their sizes."""
         if not self._sizes:
             return 1
-        return room_for(self.waiting + self.handed, self.window, max(self._sizes))
+        return room_for(self.held, self.window, max(self._sizes))
 
     @property
     def head(self) -> Job | None:

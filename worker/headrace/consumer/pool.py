@@ -19,6 +19,7 @@ from headrace.consumer.dispatch import Dispatcher
 from headrace.consumer.job import Job
 from headrace.consumer.open_jobs import OpenJobs
 from headrace.consumer.parse import InvalidJob, parse_job
+from headrace.consumer.prefetch import Prefetch
 from headrace.consumer.request import JobRequest
 from headrace.consumer.settle import Settler
 from headrace.consumer.shutdown import drain
@@ -70,7 +71,7 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
             unwanted=self._unwanted,
             max_queue_delay=settings.max_queue_delay_ms / 1000,
         )
-
+        self.prefetch = Prefetch(self.supervisor.models, self.dispatcher)
         self.open = OpenJobs(self.claims, self.dispatcher, self.settler)
 
     def make_engine(self) -> EngineProcess:
@@ -171,7 +172,8 @@ class BatchPool(BasePool):  # type: ignore[misc]  # Celery has no types
         if self.claims.held_bytes >= HELD_BYTES:
             return 0
         held = self.claims.count - len(state.scheduled_requests)
-        return max(0, min(self.dispatcher.lane(queue.removeprefix(INFER)).room, HELD_LIMIT - held))
+        model = queue.removeprefix(INFER)
+        return self.prefetch.allowed(model, max(0, min(self.dispatcher.lane(model).room, HELD_LIMIT - held)))
 
     @property
     def resident(self) -> list[str]:

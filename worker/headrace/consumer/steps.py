@@ -8,6 +8,7 @@ from celery import bootsteps
 from celery.worker.components import Pool
 from celery.worker.consumer.tasks import Tasks
 
+from headrace.broker.depth import depths
 from headrace.broker.registry import BEAT_SECONDS, Registry, WorkerRecord
 from headrace.consumer.pool import BatchPool
 from headrace.consumer.served import served_models
@@ -63,7 +64,7 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
         self._published = False
 
     def start(self, consumer: Any) -> None:
-        """Publish at once and then every two seconds."""
+        """Publish at once, and then at every beat."""
         self._published = False
         self._beat(consumer)
         self._timer = consumer.timer.call_repeatedly(BEAT_SECONDS, self._beat, (consumer,))
@@ -94,9 +95,20 @@ class Announce(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
                 registry.publish(consumer.app.headrace_manifests)
                 self._published = True
             registry.beat(record)
+            if len(models) > 1:
+                # A worker of one model claims it whoever else has it.
+                _look_around(pool, registry, record)
         except redis.RedisError as error:
             # Celery's own consumer notices a lost broker and reconnects.
             logger.warning("no sign of life could be given: %s", error)
+
+
+def _look_around(pool: BatchPool, registry: Registry, record: WorkerRecord) -> None:
+    def others() -> list[WorkerRecord]:
+        return [each for each in registry.workers() if each.name != record.name]
+
+    waiting = {model: depth.waiting for model, depth in depths(registry.client, record.models).items()}
+    pool.prefetch.look(waiting, others)
 
 
 def _batch_limits(pool: BatchPool) -> str:
