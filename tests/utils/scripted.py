@@ -8,7 +8,7 @@ from celery.worker.request import Request
 from kombu.asynchronous import Hub
 
 from headrace.consumer.pool import BatchPool
-from headrace.engine.messages import Cancel, Decoder, Message, Outcomes, Ready, Window
+from headrace.engine.messages import Cancel, Decoder, Loaded, Message, Outcomes, Ready, Window
 from headrace.errors import HeadraceError
 from tests.utils.requests import Desk
 
@@ -141,6 +141,17 @@ class PoolWorker:
         self.engine.answer(**how)
         self.pool.supervisor.on_readable()
         self.hub.run_once()
+
+    def load(self, model: str) -> None:
+        """Have the engine say that a model is on its device."""
+        self.tell(
+            Loaded(model=model, seconds=1.0, max_batch_size=None, max_batch_tokens=None, batch_time_limit=30.0),
+        )
+
+    def tell(self, message: Message) -> None:
+        """Have the engine say something."""
+        self.engine.say(message)
+        self.pool.supervisor.on_readable()
 
     def look(self) -> None:
         """Have the pool look for a lost lease and for revokes now."""

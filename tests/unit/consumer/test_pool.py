@@ -118,8 +118,9 @@ class TestManyJobs:
         request = busy.take("a", model="other")
         assert [window.model for window in busy.engine.windows] == [*["m"] * WINDOWS, "other"]
         assert busy.pool.room("infer.m") == 0
-        assert busy.pool.room("infer.other")
-        assert busy.pool.room("infer.never_seen")
+        assert busy.pool.room("infer.never_seen") == 1
+        busy.load("other")
+        assert busy.pool.room("infer.other") > 1
         busy.answer()
         assert busy.status(request) == "SUCCESS"
 

@@ -10,12 +10,14 @@ import pytest
 from kombu.asynchronous import Hub
 
 from headrace.broker.connection import connect
-from headrace.broker.registry import BEAT_SECONDS, Registry
+from headrace.broker.registry import BEAT_SECONDS, Registry, WorkerRecord
 from headrace.consumer.pool import BatchPool
+from headrace.consumer.prefetch import PATIENCE, Prefetch
 from headrace.consumer.steps import Announce, EngineInfo
 from headrace.engine.messages import Loaded
 from headrace.engine.states import ModelStates
 from headrace.settings import Settings
+from tests.utils.clock import Clock
 from tests.utils.requests import Desk
 
 MANIFESTS = {"other": {"name": "other"}, "m": {"name": "m"}}
@@ -27,7 +29,11 @@ def _loaded(max_batch_tokens: int | None) -> Loaded:
 
 def _consumer(registry: Registry) -> Any:
     supervisor = SimpleNamespace(restarts=3, models=ModelStates())
-    pool = SimpleNamespace(device="cpu:0", resident=["m"], supervisor=supervisor, dispatcher=None)
+    dispatcher: Any = None
+    prefetch = Prefetch(supervisor.models, dispatcher)
+    pool = SimpleNamespace(
+        device="cpu:0", resident=["m"], supervisor=supervisor, dispatcher=dispatcher, prefetch=prefetch
+    )
     app = SimpleNamespace(headrace_registry=registry, headrace_manifests=MANIFESTS)
     hub: Any = Hub()
     return SimpleNamespace(app=app, pool=pool, hostname="cpu0", timer=hub.timer)
@@ -120,3 +126,19 @@ def test_what_inspect_shows_is_flat_and_json(desk: Desk) -> None:
     info = EngineInfo(SimpleNamespace()).info(SimpleNamespace(pool=BatchPool(app=desk.app)))
     assert not any(isinstance(value, list | dict) for value in info.values())
     assert json.loads(json.dumps(info)) == info
+
+
+def test_a_beat_sees_what_waits_and_which_models_the_others_have(desk: Desk) -> None:
+    registry = Registry(desk.redis)
+    registry.beat(WorkerRecord(name="cpu1", models=["m", "other"], resident=["other"]))
+    desk.send("waits", model="other")
+    pool, clock = BatchPool(app=desk.app), Clock()
+    pool.supervisor.models.note(_loaded(None))
+    pool.prefetch = Prefetch(pool.supervisor.models, pool.dispatcher, clock)
+    consumer = _consumer(registry)
+    consumer.pool = pool
+    Announce(consumer).start(consumer)
+    clock.now += PATIENCE - 0.1
+    assert pool.room("infer.other") == 0
+    clock.now += 0.2
+    assert pool.room("infer.other") == 1
