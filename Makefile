@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest -q --durations=10
 # Modules that only turn values into values: each branch of them has a test.
-PURE := */memory/plan.py,*/memory/padding.py,*/memory/cost.py,*/memory/residency.py,*/memory/demand.py,*/memory/paging.py,*/attention/select.py,*/engine/judge.py,*/engine/suspects.py,*/engine/watch.py,*/engine/bisect.py,*/consumer/lane.py,*/broker/codec.py,*/headrace/chunking.py
+PURE := */memory/plan.py,*/memory/padding.py,*/memory/cost.py,*/memory/residency.py,*/memory/demand.py,*/memory/paging.py,*/attention/select.py,*/engine/judge.py,*/engine/breaker.py,*/engine/suspects.py,*/engine/watch.py,*/engine/bisect.py,*/consumer/lane.py,*/broker/codec.py,*/headrace/chunking.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports docker-check docs \

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.engine.breaker import FIRST_PAUSE
+from headrace.engine.judge import STAGE_DEATHS
 from headrace.engine.messages import Ended, Loaded, Message, Outcomes, Ready, Started, Window
 from headrace.engine.work import Terms, WorkItem
 from tests.utils.engines import StandInEngine
@@ -150,6 +152,30 @@ def test_the_third_death_in_loading_fails_the_models_items_only(running: Bench) 
         running.die(Started(stage="load", model="m", item_ids=[1]))
     assert running.heard.codes == {1: "engine_died"}
     assert running.windows == [[2]]
+
+
+def test_a_model_whose_loads_kill_engines_is_refused_for_a_while_and_then_tried_once(running: Bench) -> None:
+    load = Started(stage="load", model="m", item_ids=[])
+    running.submit(1)
+    for _ in range(STAGE_DEATHS):
+        running.die(load)
+    running.submit(2)
+    assert running.heard.codes == {1: "engine_died", 2: "engine_died"}
+    assert "while it loaded model m" in str(running.heard.outcomes[2].error)
+    assert "tried again in" in str(running.heard.outcomes[2].error)
+    running.clock.now += FIRST_PAUSE
+    running.submit(3)
+    assert running.windows[-1] == [3]
+    running.die(load)
+    assert running.heard.codes[3] == "engine_died"
+    running.clock.now += FIRST_PAUSE
+    running.submit(4)
+    assert running.heard.codes[4] == "engine_died"
+    running.clock.now += FIRST_PAUSE
+    running.submit(5)
+    running.hear(Loaded(model="m", seconds=1.0, max_batch_size=1, max_batch_tokens=None, batch_time_limit=9.0))
+    running.die(load)
+    assert 5 not in running.heard.codes
 
 
 def test_a_model_that_was_loaded_between_may_die_three_times_again(running: Bench) -> None:

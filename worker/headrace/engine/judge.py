@@ -1,8 +1,11 @@
 """Judge: what a dead engine's items have to do with its death. Pure policy, no process."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from headrace.engine.breaker import Breaker
 from headrace.engine.suspects import Suspects
 from headrace.engine.watch import Running
 from headrace.engine.work import WorkItem
@@ -41,9 +44,16 @@ class Verdict:
 class Judge:
     """Fails the guilty of each death; remembers what is held against the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nobody is accused yet.
+
+        Args:
+            clock: Monotonic seconds.
+        """
         self.suspects = Suspects()
         self._stage_deaths: dict[str, int] = {}
+        #: Models that engines die of as they load them.
+        self._breaker = Breaker(clock)
 
     def started(self) -> None:
         """An engine got ready."""
@@ -52,6 +62,15 @@ class Judge:
     def loaded(self, model: str) -> None:
         """A model got resident."""
         self._stage_deaths.pop(model, None)
+        self._breaker.reset(model)
+
+    def refused(self, items: Iterable[WorkItem]) -> list[tuple[Sequence[int], HeadraceError]]:
+        """Items of models that would kill one engine more if they were loaded now."""
+        waiting: defaultdict[str, list[int]] = defaultdict(list)
+        for item in items:
+            waiting[item.terms.model].append(item.item_id)
+        refusals = {model: self._breaker.refusal(model) for model in waiting}
+        return [(waiting[model], EngineDied(said)) for model, said in refusals.items() if said]
 
     def judge(self, death: Death, items: Mapping[int, WorkItem]) -> Verdict:
         """Decide about a death.
@@ -91,14 +110,20 @@ class Judge:
         ids = [item.item_id for item in items.values() if item.terms.model == load.model]
         if death.overdue:
             message = f"loading model {load.model} took longer than {load.limit:g} s"
-            return [(ids, TimeLimitExceeded(message))]
-        return self._stage_died(load.model, ids, f"the engine died while it loaded model {load.model} ({death.how})")
+            return [(ids, TimeLimitExceeded(self._breaker.trip(load.model, message)))]
+        message = f"the engine died while it loaded model {load.model} ({death.how})"
+        if not self._breaker.tripped(load.model) and not self._is_last(load.model):
+            return []
+        return [(ids, EngineDied(self._breaker.trip(load.model, message)))]
 
     def _stage_died(
         self, stage: str, item_ids: Sequence[int], message: str
     ) -> Iterable[tuple[Sequence[int], HeadraceError]]:
+        return [(item_ids, EngineDied(message))] if self._is_last(stage) else []
+
+    def _is_last(self, stage: str) -> bool:
+        """Count a death in a stage; return whether there were enough of them."""
         deaths = self._stage_deaths.pop(stage, 0) + 1
-        if deaths >= STAGE_DEATHS:
-            return [(item_ids, EngineDied(message))]
-        self._stage_deaths[stage] = deaths
-        return []
+        if deaths < STAGE_DEATHS:
+            self._stage_deaths[stage] = deaths
+        return deaths >= STAGE_DEATHS

@@ -42,7 +42,7 @@ class EngineSupervisor:
         self.models = ModelStates()
         self._limits = Limits(self.models, load_time_limit)
         self._watch = Watch(clock)
-        self._judge = Judge()
+        self._judge = Judge(clock)
         self._custody = Custody()
         self._hand_over = HandOver(self._custody, self._judge.suspects)
 
@@ -74,7 +74,10 @@ class EngineSupervisor:
 
     def submit(self, items: Iterable[WorkItem]) -> None:
         """Take responsibility for items: each gets exactly one outcome."""
-        self._custody.take(items)
+        taken = list(items)
+        self._custody.take(taken)
+        for item_ids, error in self._judge.refused(taken):
+            self._fail(item_ids, error)
         self._pump()
 
     def cancel(self, item_ids: Iterable[int]) -> None:
