@@ -17,7 +17,8 @@ def test_a_slow_model_fills_its_own_lane_and_holds_up_no_other(client: Client, c
         client.submit_many("faulty", [{"text": str(each), "do": "sleep", "seconds": 0.5} for each in range(jobs_total)])
         wait_until(lambda: client.redis.llen("infer.faulty") <= jobs_total - WINDOWS * SMALLEST_WINDOW)
         client.submit_many("minilm", [{"text": "claimed beside a full lane"}] * 3)
-        wait_until(lambda: not client.redis.llen("infer.minilm"), timeout=5)
+        # One is enough to have the model loaded; until then the others are any worker's.
+        wait_until(lambda: client.redis.llen("infer.minilm") == 2, timeout=5)
         assert client.redis.llen("infer.faulty") >= jobs_total - WINDOWS * FIRST_WINDOW
         # Half a minute of work is claimed, which nobody waits for.
         launcher.hurry()
