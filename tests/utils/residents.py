@@ -27,6 +27,7 @@ WEIGHTS = {
     "shy": [60.0, 60.0],
     "steps": [30.0] * 4,
     "tight": [69.95],
+    "large": [65.0],
     "broken": [30.0],
 }
 #: Those that do not say how large they are.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from headrace.engine.residency import Residency
 from headrace.engine.shortfall import too_large
@@ -141,6 +142,21 @@ def test_others_leave_once_for_a_load_that_fails_and_not_again_for_the_next_ones
         assert world.evicted == ["a"]
         assert world.log.count("load steps") == 2
         assert world.memory.held == 30 * MIB
+
+
+def test_what_others_than_models_hold_is_hoped_for_once(tmp_path: Path) -> None:
+    time = [0.0]
+    world = World(tmp_path, clock=lambda: time[0])
+    with world.memory.enforce():
+        world.residency.load("a")
+        # A library's, say.
+        cache = torch.empty(40 * MIB, dtype=torch.uint8)
+        for _ in range(3):
+            assert "at most 60.0 MiB of 100" in _refusal(world.residency, "large")
+            time[0] += RETRY_AFTER
+            world.residency.load("a")
+        assert world.evicted == ["a"]
+        assert cache.nbytes == world.memory.held - 30 * MIB
 
 
 def test_nobody_leaves_for_a_model_whose_load_has_failed_just_now(world: World) -> None:

@@ -13,60 +13,15 @@ from headrace.engine.messages import Cancel, Ended, Evicted, Loaded, Message, Ou
 from headrace.engine.process import EngineProcess
 from headrace.errors import HeadraceError
 from headrace.plugins.catalog import Catalog, FoundPlugin
-from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import PluginManager
-from headrace.sdk import BaseConfig, Device, Item, ModelPluginInterface, Outcome, PluginManifest, Prepared
-from headrace.sdk.messages import Footprint
+from headrace.sdk import Device, PluginManifest
 from headrace.settings import child_environment
 from tests.utils.serving import ServedEngine
+from tests.utils.uppers import Factory, Upper
 from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-
-
-class Upper(ModelPluginInterface):
-    """Upper-cases; `on` gives what else to do with a value before it is inferred."""
-
-    def __init__(self, on: dict[str, Callable[[], None]]) -> None:
-        self.on = on
-        self.keep_alive: float | None = None
-        self.log: list[str] = []
-
-    def load_model(self) -> None:
-        self.log.append("load")
-        self.on.get("load", lambda: None)()
-
-    def prepare(self, items: Sequence[Item]) -> list[Prepared]:
-        self.log += (f"prepare {item.input}" for item in items)
-        return [Prepared(data=item.input) for item in items]
-
-    def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
-        self.log.append("infer " + " ".join(item.data for item in batch))
-        for item in batch:
-            self.on.get(item.data, lambda: None)()
-        return [Outcome(output=item.data.upper()) for item in batch]
-
-    def cleanup(self) -> None:
-        self.log.append("cleanup")
-
-    def footprint(self) -> Footprint:
-        # So that the first batch is as large as may be.
-        return Footprint(per_unit=1)
-
-
-class Factory(PluginFactory):
-    """Gives out the test's own plugins."""
-
-    def __init__(self, plugins: dict[str, Upper]) -> None:
-        super().__init__({})
-        self._plugins = plugins
-
-    def create(self, found: FoundPlugin, device: Device) -> ModelPluginInterface:
-        plugin = self._plugins[found.manifest.name]
-        config = BaseConfig(max_batch_size=8, max_batch_tokens=99, batch_time_limit=5.0, keep_alive=plugin.keep_alive)
-        plugin.initialize(config, device)
-        return plugin
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ class Prospects:
         self._away: dict[str, Facts] = {}
         #: What loads for which memory ended have shown.
         self.shortfalls = Shortfalls(meter, clock)
-        #: Bytes that this process had of the device at first.
-        self._held_first = meter.held
+        #: Bytes that this process has of the device beside models, as last seen.
+        self._held_beside = meter.held
 
     def facts(self, model: str) -> Facts:
         """What is known of a model."""
@@ -60,7 +60,7 @@ class Prospects:
     @property
     def obtainable(self) -> int:
         """Bytes that would be free at most if all left that may."""
-        return self._residents.obtainable(self._meter.room, self._meter.held - self._held_first)
+        return self._residents.obtainable(self._meter.room, self._meter.held - self._held_beside)
 
     def expect(self, model: str, create: Callable[[str], ModelPluginInterface]) -> None:
         """Estimate what a model will take; what goes wrong is for its load to tell.
@@ -86,8 +86,11 @@ class Prospects:
         return estimated
 
     def left(self, model: str, facts: Facts) -> None:
-        """Take in what was known of a model that is leaving."""
+        """Take in what was known of a model that has left."""
         self._away[model] = replace(facts, resident=False)
+        if not self._residents.evictable:
+            # Now it can be told from what libraries have, which no eviction gives back.
+            self._held_beside = self._meter.held - self._residents.staying
 
     def refusal(self, model: str) -> ModelTooLarge:
         """Why a model cannot be loaded here and now."""

@@ -111,12 +111,12 @@ class Residency:
     def evict(self, model: str) -> None:
         """Take a model off the device."""
         resident = self._residents.pop(model)
-        self.prospects.left(model, resident.facts)
         self._records.keep(resident, now=True)
         held = self._meter.held
         self._unload(model)
         # Others may leave for the first batch of a model that is being loaded.
         self._held_before += min(0, self._meter.held - held)
+        self.prospects.left(model, resident.facts)
         self._evictions += 1
         logger.info("model %s evicted", model)
 

@@ -75,6 +75,11 @@ class Residents(dict[str, Resident]):
         return sorted(idle, key=lambda name: (self[name].used_at, name))
 
     @property
+    def staying(self) -> int:
+        """Bytes of the weights of those that stay."""
+        return sum(self[name].weights for name in self.pinned)
+
+    @property
     def leaving(self) -> int:
         """Bytes of the weights of all that may leave."""
         return sum(self[name].weights for name in self.evictable)
@@ -84,10 +89,9 @@ class Residents(dict[str, Resident]):
 
         Args:
             room: Bytes that are free now.
-            gained: Bytes that the process has gained since it had no model. What of them was not measured as a
+            gained: Bytes that the process has more than it had without a model. What of them was not measured as a
                 model's may be anyone's.
         """
         if not self.evictable:
             return room
-        staying = sum(self[name].weights for name in self.pinned)
-        return room + max(self.leaving, gained - staying)
+        return room + max(self.leaving, gained - self.staying)
