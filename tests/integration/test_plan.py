@@ -98,8 +98,13 @@ def _note(client: Client) -> str:
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), [
-    (("hungry", "--memory", "4MiB"), 1, "error [setup_failed]: model hungry does not fit: its weights take 8.0 MiB"),
+    (("hungry", "--memory", "4MiB"), 1, "error [model_too_large]: model hungry does not fit: its weights take 8.0"),
     (("hungry", "--memory", "plenty"), 2, "error [invalid_config]: --memory 'plenty' is no size"),
+    (("hungry", "--memory", "16EiB"), 2, "error [invalid_config]: --memory '16EiB' is no size"),
+    (("hungry", "--memory", "0"), 2, "error [invalid_config]: --memory '0' is no size"),
+    (("hungry", "--memory", "1e30GiB"), 2, "error [invalid_config]: --memory '1e30GiB' is no size"),
+    (("hungry", "--device", "cpu:0,cpu:1"), 2, "error [invalid_config]: --device cpu:0,cpu:1 names 2: plan for one"),
+    (("paged",), 1, "error [weights_error]: model paged has no weights"),
     (("hungry", "--memory", "-1"), 2, "error [invalid_config]: --memory '-1' is no size"),
     (("nothing",), 2, "error [unknown_model]: unknown model 'nothing'"),
     (("hungry", "--device", "cuda:7"), 2, "error [invalid_config]: this machine has no cuda:7"),

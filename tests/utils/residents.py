@@ -17,8 +17,21 @@ from headrace.sdk import BaseConfig, Device, ModelPluginInterface, Outcome, Plug
 from headrace.sdk.messages import Footprint
 
 MIB = 2**20
-#: MiB of each model's weights; `coy` does not say.
-WEIGHTS = {"a": 30, "b": 40, "c": 50, "coy": 60, "giant": 200}
+#: MiB of each part of a model's weights. `tight` leaves some batches no room beside `a`.
+WEIGHTS = {
+    "a": [30.0],
+    "b": [40.0],
+    "c": [50.0],
+    "coy": [60.0],
+    "giant": [200.0],
+    "shy": [60.0, 60.0],
+    "steps": [30.0] * 4,
+    "tight": [69.95],
+    "large": [65.0],
+    "broken": [30.0],
+}
+#: Those that do not say how large they are.
+SILENT = ("coy", "shy", "steps")
 
 
 class Heavy(ModelPluginInterface):
@@ -31,8 +44,10 @@ class Heavy(ModelPluginInterface):
 
     def load_model(self) -> None:
         """Take what the weights need."""
-        self.weights = torch.empty(WEIGHTS[self.name] * MIB, dtype=torch.uint8)
         self.log.append(f"load {self.name}")
+        self.weights = [torch.empty(int(part * MIB), dtype=torch.uint8) for part in WEIGHTS[self.name]]
+        if self.name == "broken":
+            raise ValueError("no such file")
 
     def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
         """Take a little."""
@@ -50,7 +65,7 @@ class Heavy(ModelPluginInterface):
 
     def footprint(self) -> Footprint:
         """What it takes, if it says."""
-        return Footprint(weights=0 if self.name == "coy" else WEIGHTS[self.name] * MIB)
+        return Footprint(weights=0 if self.name in SILENT else int(sum(WEIGHTS[self.name]) * MIB))
 
 
 class Factory(PluginFactory):
@@ -63,7 +78,7 @@ class Factory(PluginFactory):
     def create(self, found: FoundPlugin, device: Device) -> ModelPluginInterface:
         """One of the models."""
         plugin = Heavy(found.manifest.name, self.log)
-        plugin.initialize(BaseConfig(pinned=plugin.name == self.pinned, keep_alive=self.keep_alive), device)
+        plugin.initialize(BaseConfig(pinned=plugin.name in self.pinned.split(), keep_alive=self.keep_alive), device)
         return plugin
 
 

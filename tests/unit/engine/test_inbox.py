@@ -1,7 +1,7 @@
 """Inbox: turns of one model, and a reader that waits without asking."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -9,23 +9,14 @@ import pytest
 from headrace.engine.batch import Entry
 from headrace.engine.inbox import Inbox, Waiting
 from headrace.engine.turns import Line
-from headrace.memory.residency import Turn
 from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 
-def _enough(_: str) -> int:
-    return 100
-
-
-def _first(lines: Mapping[str, Line]) -> Turn:
-    """The model that waits longest."""
-    return Turn(model=next(iter(lines)))
-
-
-def _take(inbox: Inbox, most: Callable[[str], int] = _enough) -> Sequence[Waiting]:
-    taken = inbox.take(_first, most)
-    return taken[1] if taken else []
+def _take(inbox: Inbox, most: int = 100) -> Sequence[Waiting]:
+    """A turn of the model that waits longest."""
+    lines = inbox.wait()
+    return inbox.take(next(iter(lines)), most) if lines else []
 
 
 def _waiting(model: str, number: int, state: str) -> Waiting:
@@ -55,8 +46,8 @@ def test_a_turn_has_no_more_than_was_asked_for_unless_its_first_window_has() -> 
     inbox = Inbox()
     for number in range(3):
         inbox.put(_waiting("a", number, "prepared"))
-    assert _numbers(_take(inbox, lambda _: 0)) == [0]
-    assert _numbers(_take(inbox, lambda _: 2)) == [1, 2]
+    assert _numbers(_take(inbox, 0)) == [0]
+    assert _numbers(_take(inbox, 2)) == [1, 2]
 
 
 @pytest.mark.parametrize("state", ["new", "pending"])
@@ -116,19 +107,15 @@ def test_a_closed_inbox_ends_its_reader_whatever_waits() -> None:
 
 
 def test_the_model_that_is_chosen_goes_first_by_what_waits_of_each() -> None:
-    inbox, seen = Inbox(), []
-
-    def second(lines: Mapping[str, Line]) -> Turn:
-        seen.append(dict(lines))
-        return Turn(model="b")
-
+    inbox = Inbox()
     for model, number in (("a", 1), ("b", 2), ("b", 3)):
         waiting = _waiting(model, number, "prepared")
         inbox.put(Waiting(waiting.window, waiting.entries, float(number)))
-    turn, windows = inbox.take(second, _enough) or (None, [])
-    assert (turn, _numbers(windows)) == (Turn(model="b"), [2, 3])
-    assert seen == [{"a": Line(1, 1.0), "b": Line(2, 2.0)}]
+    assert inbox.wait() == {"a": Line(1, 1.0), "b": Line(2, 2.0)}
+    assert inbox.item_ids("b") == [2, 3]
+    assert _numbers(inbox.take("b", 100)) == [2, 3]
+    assert inbox.wait() == {"a": Line(1, 1.0)}
 
 
 def test_a_reader_that_waits_in_vain_comes_back_after_its_time() -> None:
-    assert Inbox().take(_first, _enough, timeout=0.01) is None
+    assert Inbox().wait(timeout=0.01) == {}

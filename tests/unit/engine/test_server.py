@@ -9,62 +9,19 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.messages import Cancel, Ended, Loaded, Message, Outcomes, Ready, Started, Window
+from headrace.engine.messages import Cancel, Ended, Evicted, Loaded, Message, Outcomes, Ready, Started, Window
 from headrace.engine.process import EngineProcess
 from headrace.errors import HeadraceError
 from headrace.plugins.catalog import Catalog, FoundPlugin
-from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import PluginManager
-from headrace.sdk import BaseConfig, Device, Item, ModelPluginInterface, Outcome, PluginManifest, Prepared
-from headrace.sdk.messages import Footprint
+from headrace.sdk import Device, PluginManifest
 from headrace.settings import child_environment
 from tests.utils.serving import ServedEngine
+from tests.utils.uppers import Factory, Upper
 from tests.utils.waiting import wait_until
 from tests.utils.windows import window_of
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-
-
-class Upper(ModelPluginInterface):
-    """Upper-cases; `on` gives what else to do with a value before it is inferred."""
-
-    def __init__(self, on: dict[str, Callable[[], None]]) -> None:
-        self.on = on
-        self.log: list[str] = []
-
-    def load_model(self) -> None:
-        self.log.append("load")
-        self.on.get("load", lambda: None)()
-
-    def prepare(self, items: Sequence[Item]) -> list[Prepared]:
-        self.log += (f"prepare {item.input}" for item in items)
-        return [Prepared(data=item.input) for item in items]
-
-    def infer(self, batch: Sequence[Prepared]) -> list[Outcome]:
-        self.log.append("infer " + " ".join(item.data for item in batch))
-        for item in batch:
-            self.on.get(item.data, lambda: None)()
-        return [Outcome(output=item.data.upper()) for item in batch]
-
-    def cleanup(self) -> None:
-        self.log.append("cleanup")
-
-    def footprint(self) -> Footprint:
-        # So that the first batch is as large as may be.
-        return Footprint(per_unit=1)
-
-
-class Factory(PluginFactory):
-    """Gives out the test's own plugins."""
-
-    def __init__(self, plugins: dict[str, Upper]) -> None:
-        super().__init__({})
-        self._plugins = plugins
-
-    def create(self, found: FoundPlugin, device: Device) -> ModelPluginInterface:
-        plugin = self._plugins[found.manifest.name]
-        plugin.initialize(BaseConfig(max_batch_size=8, max_batch_tokens=99, batch_time_limit=5.0), device)
-        return plugin
 
 
 @pytest.fixture
@@ -144,6 +101,38 @@ def test_a_loaded_model_tells_its_limits(engine: ServedEngine) -> None:
     loaded = engine.hear(Loaded)[-1]
     assert isinstance(loaded, Loaded)
     assert (loaded.model, loaded.max_batch_size, loaded.max_batch_tokens, loaded.batch_time_limit) == ("a", 8, 99, 5.0)
+
+
+def test_a_model_that_nobody_needs_leaves_an_engine_that_is_busy_with_another(
+    engine: ServedEngine, plugins: dict[str, Upper]
+) -> None:
+    plugins["a"].keep_alive = 0.05
+    engine.send(_window("a", (0, "x")))
+    heard, number, until = engine.hear(Outcomes), 1, time.monotonic() + 5
+    while not any(isinstance(each, Evicted) for each in heard) and time.monotonic() < until:
+        # Always another window waits.
+        engine.send(_window("b", (number, "y")), _window("b", (number + 1, "y")))
+        heard = engine.hear(Outcomes, 1)
+        number += 2
+    assert Evicted(model="a") in heard
+
+
+def test_a_model_is_used_until_its_batches_end(engine: ServedEngine, plugins: dict[str, Upper]) -> None:
+    plugins["a"].keep_alive = 2.0
+    plugins["a"].on["slow"] = lambda: time.sleep(2.1)
+    engine.send(_window("a", (0, "slow")))
+    engine.hear(Outcomes)
+    engine.send(_window("b", (1, "y")))
+    assert not any(isinstance(each, Evicted) for each in engine.hear(Loaded))
+
+
+def test_what_a_second_model_takes_is_looked_at_in_a_stage_that_may_not_last_for_ever(engine: ServedEngine) -> None:
+    engine.send(_window("a", (0, "x")))
+    engine.hear(Ended, 3)
+    engine.send(_window("b", (1, "y"), (2, "y")))
+    heard = [each for each in engine.hear(Loaded) if isinstance(each, Started | Ended)]
+    assert heard[0] == Started(stage="load", model="b", item_ids=[1, 2])
+    assert [each.stage for each in heard] == ["load"] * 4
 
 
 def test_a_resident_model_is_not_loaded_again(engine: ServedEngine, plugins: dict[str, Upper]) -> None:

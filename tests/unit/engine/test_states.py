@@ -38,8 +38,23 @@ def test_a_loaded_model_whose_items_the_engine_has_is_busy() -> None:
     states.note(LOADED)
     assert states.state("m", busy=True) == "BUSY"
     assert (states.resident, states.loaded("m")) == (["m"], LOADED)
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        (LOADED, "EVICTED"),
+        (STARTED, "EVICTED"),
+        (Evicted(model="m"), "EVICTED"),
+        (LoadFailed(model="m", reason="no file"), "SETUP_FAILED"),
+    ],
+)
+def test_no_model_is_on_the_device_of_a_new_engine_and_why_one_failed_is_still_told(told: Message, state: str) -> None:
+    states = ModelStates()
+    states.note(told)
     states.clear()
-    assert (states.resident, states.loaded("m"), states.state("m", busy=True)) == ([], None, None)
+    assert (states.resident, states.loaded("m"), states.state("m", busy=True)) == ([], None, state)
+    assert states.note_of("m") == ("no file" if state == "SETUP_FAILED" else "")
 
 
 def test_the_reason_of_a_failure_is_told_while_it_lasts_and_where_weights_are() -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from headrace.errors import SetupFailed, UnknownModel, WeightsError
+from headrace.errors import HeadraceError, ModelTooLarge, SetupFailed, UnknownModel, WeightsError
 from headrace.plugins import manager as manager_module
 from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.factory import PluginFactory
@@ -141,6 +141,46 @@ def test_a_failure_keeps_its_class_and_no_frames_of_the_load(manager: PluginMana
         with pytest.raises(WeightsError, match="another hash"):
             manager.load("a")
     assert manager._failures["a"].error is not Plain.raises["load"]
+
+
+class Strange(SetupFailed):
+    """A plugin's own, of more than a message."""
+
+    code = "strange"
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+        self.retryable = True
+
+
+def test_a_failure_of_a_plugins_own_class_is_remembered_as_well(manager: PluginManager) -> None:
+    Plain.raises["load"] = Strange("no", "reason")
+    with pytest.raises(Strange):
+        manager.load("a")
+    assert manager.failed_lately("a")
+    with pytest.raises(HeadraceError, match="no: reason") as caught:
+        manager.load("a")
+    assert (caught.value.code, caught.value.retryable) == ("strange", True)
+
+
+def test_what_was_created_before_is_what_is_loaded(manager: PluginManager) -> None:
+    created = manager.create("a")
+    assert manager.create("a") is created
+    assert manager.get("a") is None
+    assert Plain.log == []
+    assert manager.load("a") is created
+    assert manager.create("a") is created
+    manager.unload("a")
+    assert manager.create("a") is not created
+
+
+def test_a_failure_may_be_told_in_other_words(manager: PluginManager, clock: Clock) -> None:
+    assert not manager.failed_lately("a")
+    manager.note_failure("a", ModelTooLarge("too large"))
+    with pytest.raises(ModelTooLarge, match="too large"):
+        manager.load("a")
+    clock.now += RETRY_AFTER
+    assert not manager.failed_lately("a")
 
 
 def test_one_models_failure_is_not_anothers(manager: PluginManager) -> None:

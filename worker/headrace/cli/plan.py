@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _COLUMNS = ("size of an item", "items in a batch", "MiB at most", "items/s", "limited by")
 #: Seconds beyond the limit of a load in which its child measures batches and ends.
 _MARGIN = 60.0
+#: Bytes of the largest device that is not there: an EiB.
+_LARGEST = 2**60
 
 
 def plan(
@@ -36,9 +38,12 @@ def plan(
     from headrace.plugins.discovery import discover
     from headrace.settings import get_settings
 
-    settings = get_settings()
+    settings, devices = get_settings(), parse_devices(device)
+    if len(devices) > 1 and device != "auto":
+        raise ConfigError(f"--device {device} names {len(devices)}: plan for one at a time")
+    size = _size(memory)
     check_models(discover(settings.plugin_path), [model])
-    told = _forecast(model, parse_devices(device)[0], _size(memory), settings)
+    told = _forecast(model, devices[0], size, settings)
     if json:
         print_json(told)
         return
@@ -66,7 +71,7 @@ def _size(text: str) -> int | None:
         size = int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
         size = 0
-    if size <= 0:
+    if not 0 < size <= _LARGEST:
         raise ConfigError(f"--memory {text!r} is no size: write 8GiB or 64MiB")
     return size
 
@@ -81,9 +86,7 @@ def _forecast(model: str, device: "Device", memory: int | None, settings: "Setti
     import subprocess
     import sys
 
-    import orjson
-
-    from headrace.engine.process import FRUGAL
+    from headrace.engine.process import FRUGAL, describe_exit
     from headrace.hardware.analyzer import get_hardware_analyzer
     from headrace.settings import child_environment
 
@@ -101,13 +104,28 @@ def _forecast(model: str, device: "Device", memory: int | None, settings: "Setti
         )
     except subprocess.TimeoutExpired as error:
         raise SetupFailed(f"model {model} was not loaded within {error.timeout:.0f} s") from error
-    if done.returncode:
-        raise SetupFailed(f"the engine ended with {done.returncode}: {_last_line(done.stderr)}")
-    # A plugin may print as well.
-    told: dict[str, Any] = orjson.loads(_last_line(done.stdout))
+    told = _answer(done.stdout)
+    if told is None:
+        raise SetupFailed(
+            f"model {model}: the engine ended ({describe_exit(done.returncode)}): {_last_line(done.stderr)}"
+        )
     if "error" in told:
         raise error_from_wire(told["error"])
     return told
+
+
+def _answer(said: bytes) -> dict[str, Any] | None:
+    """The engine's JSON object among what plugins may print before it and after it."""
+    import orjson
+
+    for line in reversed(said.splitlines()):
+        try:
+            told = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(told, dict) and ("error" in told or {"model", "batches"} <= told.keys()):
+            return told
+    return None
 
 
 def _last_line(said: bytes) -> str:
@@ -125,7 +143,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
     device = f"on a {told['device']} of {_mib(told['total'])}"
     return [
         f"{told['model']} {told['version']} {device}, of which {_mib(told['room'])} may be used",
-        f"weights: {weights}; loaded and measured in {told['load_seconds']:.1f} s",
+        f"weights: {weights}; loaded in {told['load_seconds']:.1f} s",
         f"batches: {_mib(told['left'])} are left for them; what they cost is {learned}",
     ]
 

@@ -2,14 +2,13 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from headrace.engine.batch import Entry
 from headrace.engine.messages import Window
 from headrace.engine.turns import Line
-from headrace.memory.residency import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +48,34 @@ class Inbox:
         """Whether no window waits."""
         return not self._waiting
 
-    def take(
-        self, choose: Callable[[Mapping[str, Line]], Turn], most: Callable[[str], int], *, timeout: float | None = None
-    ) -> tuple[Turn, Sequence[Waiting]] | None:
-        """Wait for a window; take one of the model that is chosen, and prepared ones of it.
+    def wait(self, timeout: float | None = None) -> dict[str, Line]:
+        """Wait for a window; what waits of each model, in the order of arrival.
 
         Args:
-            choose: Chooses among the models that have work.
-            most: Items of a model that a turn has at most, unless its first window alone has more: the
-                rest is prepared, and the worker is at what the turn brought, while the next turn runs.
             timeout: Seconds after which nothing has come; None for no limit.
 
         Returns:
-            What was chosen, and windows in the order of arrival; None if nothing has come, or the inbox is closed.
+            Nothing if nothing has come, or the inbox is closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.closed, timeout)
-            if self.closed or not self._waiting:
-                return None
-            turn = choose(self._lines())
-            return turn, self._pop(turn.model, most(turn.model))
+            return {} if self.closed else self._lines()
+
+    def item_ids(self, model: str) -> list[int]:
+        """Of all that waits for a model."""
+        with self._changed:
+            return [item[0] for each in self._waiting if each.window.model == model for item in each.window.items]
+
+    def take(self, model: str, most: int) -> Sequence[Waiting]:
+        """Take the first window of a model for which there is one, and prepared ones of it, in the order of arrival.
+
+        Args:
+            model: Its name.
+            most: Items that a turn has at most, unless its first window alone has more: the rest is prepared, and
+                the worker is at what the turn brought, while the next turn runs.
+        """
+        with self._changed:
+            return self._pop(model, most)
 
     def _lines(self) -> dict[str, Line]:
         lines: dict[str, Line] = {}

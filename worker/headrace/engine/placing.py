@@ -1,20 +1,14 @@
 """Where the weights of a model that can be paged are to be, by the memory that there is now."""
 
-import logging
-import os
-from contextlib import suppress
 from pathlib import Path
 
-from headrace.errors import SetupFailed
+from headrace.engine.offload import OffloadFolders
 from headrace.hardware.host import host_memory
 from headrace.hardware.meter import MemoryMeter
 from headrace.memory.blocks import read_blocks
 from headrace.memory.paging import Rooms, plan_placement
-from headrace.sdk.offload import remove_folder
 from headrace.sdk.placement import Placed, Placement
 from headrace.sdk.plugin import ModelPluginInterface
-
-logger = logging.getLogger(__name__)
 
 _ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 #: Share of the room that is left for a batch while nobody knows what one needs.
@@ -28,7 +22,7 @@ class Placing:
 
     def __init__(self, folder: Path) -> None:
         """Take the folder that all engines of this state share; each has its own folders in it."""
-        self._folder = folder
+        self._folders = OffloadFolders(folder)
 
     def plan(self, model: str, plugin: ModelPluginInterface, meter: MemoryMeter, *, batch: float) -> Placement:
         """Where the weights are to be.
@@ -42,6 +36,7 @@ class Placing:
         Raises:
             ModelTooLarge: If the model cannot run here even when it is paged.
             WeightsError: If its weights cannot be read.
+            SetupFailed: If the folder can't be made.
         """
         on_cpu = plugin.device.kind == "cpu"
         return plan_placement(
@@ -49,16 +44,20 @@ class Placing:
             weight_blocks(plugin),
             rooms=Rooms(device=meter.room, host=0 if on_cpu else int(_OF_THE_HOST * host_memory().free)),
             batch=int(batch or _FOR_A_BATCH * meter.room),
-            offload_folder=self._folder / f"{os.getpid()}-{model}",
+            offload_folder=self._folders.name(model),
         )
 
     def sweep(self) -> None:
         """Remove what engines that died have left."""
-        for path in self._folder.glob("*-*"):
-            pid = path.name.partition("-")[0]
-            if pid.isdecimal() and not Path("/proc", pid).exists():
-                with suppress(SetupFailed):
-                    remove_folder(path)
+        self._folders.sweep()
+
+    def release(self, model: str) -> None:
+        """Remove what a model has on disk that is not loaded any more."""
+        self._folders.remove(model)
+
+    def close(self) -> None:
+        """Remove what is left, and the claim to it."""
+        self._folders.close()
 
 
 def weight_blocks(plugin: ModelPluginInterface) -> list[int]:
@@ -67,9 +66,21 @@ def weight_blocks(plugin: ModelPluginInterface) -> list[int]:
     Raises:
         WeightsError: If they cannot be read.
     """
-    if plugin.config.weights is None:
+    source = plugin.config.weights
+    if source is None:
         return []
-    return read_blocks(plugin.config.weights.resolve(), itemsize=_ITEMSIZE.get(plugin.config.dtype))
+    # Performance: only headers are read, so that nothing need be checked yet; what a hub has may be fetched in part.
+    folder = source.find() if source.hub is None else None
+    return blocks_in(folder or source.resolve(), plugin)
+
+
+def blocks_in(folder: Path, plugin: ModelPluginInterface) -> list[int]:
+    """Bytes of each part of the weights in a folder, in the number type that the plugin is configured for.
+
+    Raises:
+        WeightsError: If they cannot be read.
+    """
+    return read_blocks(folder, itemsize=_ITEMSIZE.get(plugin.config.dtype))
 
 
 def in_words(placed: Placed | None) -> str:

@@ -2,26 +2,21 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from headrace.engine.guard import MemoryGuard
-from headrace.engine.placing import Placing, weight_blocks
-from headrace.engine.rehearsal import rehearse
-from headrace.engine.resident import Facts, Resident
-from headrace.errors import HeadraceError, SetupFailed
+from headrace.engine.placing import Placing
+from headrace.engine.prospects import Prospects
+from headrace.engine.records import Records
+from headrace.engine.resident import Resident, Residents
+from headrace.errors import HeadraceError, describe
 from headrace.hardware.meter import MemoryMeter
-from headrace.memory.allowance import Allowance
 from headrace.memory.oom import drop_frames, is_out_of_memory
-from headrace.memory.shape import Shape
-from headrace.memory.store import CostKey, Costs, CostStore
+from headrace.memory.store import CostStore
 from headrace.plugins.manager import PluginManager
 from headrace.sdk.plugin import ModelPluginInterface
 
 logger = logging.getLogger(__name__)
-
-#: Seconds after which what was learned is kept again.
-_KEEP_SECONDS = 30.0
 
 
 class Residency:
@@ -53,24 +48,28 @@ class Residency:
         """
         self._manager = manager
         self._meter = meter
-        self._store = store
+        self._records = Records(manager, meter, store, clock)
         self._placing = placing
         self._on_evicting = on_evicting
         self._clock = clock
-        self._residents: dict[str, Resident] = {}
-        #: Bytes and seconds of the last load of those that have left.
-        self._left: dict[str, tuple[int, float]] = {}
+        self._residents = Residents()
+        #: What is known of models that are not on the device, too.
+        self.prospects = Prospects(self._records, meter, self._residents, clock)
         #: Bytes that this process had of the device before the present load.
         self._held_before = 0
-        #: Bytes that the weights of the present load take, as far as is known.
-        self._wanted = 0
+        self._evictions = 0
+        #: Monotonic seconds when the last load ended that made others leave.
+        self.swapped_at = float("-inf")
 
     def get(self, model: str) -> Resident | None:
         """A model that is on the device, noted as used now."""
-        resident = self._residents.get(model)
-        if resident is not None:
-            resident.used_at = self._clock()
-        return resident
+        self.touch(model)
+        return self._residents.get(model)
+
+    def touch(self, model: str) -> None:
+        """Note that a model was used until now."""
+        if model in self._residents:
+            self._residents[model].used_at = self._clock()
 
     @property
     def resident(self) -> list[str]:
@@ -82,56 +81,48 @@ class Residency:
         """Bytes that are free now."""
         return self._meter.room
 
-    def facts(self, model: str) -> Facts:
-        """What is known of a model."""
-        resident = self._residents.get(model)
-        if resident is None:
-            weights, load_seconds = self._left.get(model, (0, 0.0))
-            return Facts(weights=weights, load_seconds=load_seconds)
-        config = resident.plugin.config
-        return Facts(
-            resident=True,
-            weights=resident.weights,
-            load_seconds=resident.load_seconds,
-            pinned=config.pinned,
-            keep_alive=config.keep_alive,
-            used_at=resident.used_at,
-        )
+    def expect(self, model: str) -> None:
+        """Import a model's plugin and estimate what it will take."""
+        self.prospects.expect(model, self._manager.create)
 
-    def load(self, model: str) -> Resident:
+    def refuses(self, model: str) -> bool:
+        """Whether `load` would raise at once, with nobody moved."""
+        if model in self._residents:
+            return False
+        return self._manager.failed_lately(model) or self.prospects.least(model) > self.prospects.obtainable
+
+    def load(self, model: str, *, evict: Sequence[str] = ()) -> Resident:
         """Put a model on the device; others make room for it if they must.
 
+        Args:
+            model: Its name.
+            evict: Who leaves for it, once nothing but their room is missing.
+
         Raises:
-            HeadraceError: What `PluginManager.load` raises; SetupFailed also where the device is too small.
+            HeadraceError: What `PluginManager.load` raises; ModelTooLarge where the device is too small.
         """
+        evictions = self._evictions
         try:
-            return self._load(model)
-        except HeadraceError as error:
-            if not is_out_of_memory(error):
-                raise
-            failure = error
-        # Outside the except block, and without frames: they would keep alive what was half loaded.
-        drop_frames(failure)
-        if not self.evict_idle(besides=model):
-            raise self._too_large(model) from failure
-        self._manager.forget_failure(model)
-        try:
-            return self._load(model)
-        except HeadraceError as error:
-            raise (self._too_large(model) if is_out_of_memory(error) else error) from error
+            return self._load_or_refuse(model, evict)
+        finally:
+            if self._evictions > evictions:
+                self.swapped_at = self._clock()
 
     def evict(self, model: str) -> None:
         """Take a model off the device."""
         resident = self._residents.pop(model)
-        self._left[model] = resident.weights, resident.load_seconds
-        self._keep(resident)
-        self._manager.unload(model, partial(self._on_evicting, model))
-        self._meter.release()
+        self._records.keep(resident, now=True)
+        held = self._meter.held
+        self._unload(model)
+        # Others may leave for the first batch of a model that is being loaded.
+        self._held_before += min(0, self._meter.held - held)
+        self.prospects.left(model, resident.facts)
+        self._evictions += 1
         logger.info("model %s evicted", model)
 
     def evict_idle(self, *, besides: str) -> int:
         """Take all models but one and the pinned ones off the device; return how many."""
-        idle = [name for name, each in self._residents.items() if name != besides and not each.plugin.config.pinned]
+        idle = [name for name in self._residents.evictable if name != besides]
         for name in idle:
             self.evict(name)
         return len(idle)
@@ -139,94 +130,99 @@ class Residency:
     def keep(self) -> None:
         """Keep what was learned since the last time, now and then."""
         for resident in self._residents.values():
-            if self._clock() - resident.kept_at > _KEEP_SECONDS:
-                self._keep(resident)
+            self._records.keep(resident)
 
     def close(self) -> None:
         """Take all off the device, the last loaded one first."""
         for resident in self._residents.values():
-            self._keep(resident)
+            self._records.keep(resident, now=True)
         self._residents.clear()
         self._manager.close()
+        self._placing.close()
 
-    def _load(self, model: str) -> Resident:
-        begin = self._clock()
-        plugin = self._manager.load(model, before_load=self._make_room)
+    # -- loading
+
+    def _load_or_refuse(self, model: str, evict: Sequence[str]) -> Resident:
+        loaded = self._try(model, evict)
+        # Hazard: those that cannot help must not leave for it, again and again.
+        if (
+            loaded is None
+            and self.prospects.least(model) <= self.prospects.obtainable
+            and self.evict_idle(besides=model)
+        ):
+            self._manager.forget_failure(model)
+            loaded = self._try(model, ())
+        if loaded is None:
+            error = self.prospects.refusal(model)
+            self._manager.note_failure(model, error)
+            raise error
+        return loaded
+
+    def _try(self, model: str, evict: Sequence[str]) -> Resident | None:
+        """Load a model; None if memory ended."""
+        try:
+            return self._load(model, evict)
+        except HeadraceError as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning("model %s: memory ended while it was loaded: %s", model, describe(error))
+            failure = error
+        # Outside the except block, and without frames: they would keep alive what was half loaded.
+        drop_frames(failure)
         self._meter.release()
-        key = self._key(model, plugin)
-        costs = self._store.load(key)
-        allowance = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
-        allowance.restore(costs.memory, costs.time)
-        trials = self._store.trials(key)
-        for death in trials.left():
-            logger.warning("model %s: an engine has died of a batch of %s: none as large is tried", model, death.shape)
-            allowance.fail(death)
-        guard = MemoryGuard(
-            self._meter, allowance, make_room=lambda: self._give_way(model), trials=trials, clock=self._clock
-        )
-        if not costs.memory:
-            rehearse(model, plugin, guard)
-        now = self._clock()
-        weights = max(0, self._meter.held - self._held_before)
-        resident = Resident(
-            plugin=plugin, guard=guard, key=key, weights=weights, load_seconds=now - begin, used_at=now, kept_at=now
-        )
+        return None
+
+    def _load(self, model: str, evict: Sequence[str]) -> Resident:
+        begin = self._clock()
+        try:
+            plugin = self._manager.load(model, before_load=partial(self._make_room, evict=evict))
+        except HeadraceError as error:
+            self._placing.release(model)
+            if is_out_of_memory(error):
+                self.prospects.shortfalls.note(model, error)
+            raise
+        try:
+            resident = self._records.measure(
+                model,
+                plugin,
+                load_seconds=self._clock() - begin,
+                make_room=partial(self._give_way, model),
+            )
+        except Exception:
+            # Nobody would ever evict it.
+            self._unload(model)
+            raise
+        resident.weights = max(0, self._meter.held - self._held_before)
         self._residents[model] = resident
+        self.prospects.shortfalls.forget(model)
         return resident
 
-    def _make_room(self, model: str, plugin: ModelPluginInterface) -> None:
-        """Evict the longest unused until the weights fit, as far as is known how large they are; page what does not."""
-        costs = self._store.load(self._key(model, plugin))
-        paged = plugin.pages_weights
-        self._wanted = sum(weight_blocks(plugin)) if paged else costs.weights or plugin.footprint().weights
-        while self._wanted > self._meter.room and (victim := self._longest_unused()):
-            self.evict(victim)
+    def _unload(self, model: str) -> None:
+        self._manager.unload(model, partial(self._on_evicting, model))
+        self._placing.release(model)
         self._meter.release()
-        self._held_before = self._meter.held
-        if self._wanted > self._meter.room and not paged:
-            # Hazard: tried all the same, the kernel may end the engine for it, or another process.
-            raise self._too_large(model)
-        if paged:
-            least = Allowance(self._clock, per_unit=plugin.footprint().per_unit)
-            least.restore(costs.memory, costs.time)
-            plugin.placement = self._placing.plan(model, plugin, self._meter, batch=least.bound(Shape(1, 1, 1)))
 
-    def _longest_unused(self) -> str | None:
-        idle = [(each.used_at, name) for name, each in self._residents.items() if not each.plugin.config.pinned]
-        return min(idle)[1] if idle else None
+    # -- room
 
     def _give_way(self, model: str) -> None:
         self.evict_idle(besides=model)
 
-    def _too_large(self, model: str) -> SetupFailed:
-        wanted = f"its weights take {self._wanted / 2**20:,.1f} MiB, and " if self._wanted else ""
-        room, total = self._meter.room / 2**20, self._meter.profile().total / 2**20
-        return SetupFailed(
-            f"model {model} does not fit: {wanted}{room:,.1f} MiB of {total:,.0f} are free on this device; "
-            "use a larger one, a smaller dtype, or end what else uses it"
-        )
-
-    def _key(self, model: str, plugin: ModelPluginInterface) -> CostKey:
-        return CostKey(
-            model=model,
-            version=self._manager.version(model),
-            device=self._meter.profile().name,
-            config=plugin.config.model_dump_json() + _split(plugin),
-        )
-
-    def _keep(self, resident: Resident) -> None:
-        allowance = resident.guard.allowance
-        resident.kept_at = self._clock()
-        costs = Costs(
-            weights=resident.weights,
-            load_seconds=resident.load_seconds,
-            memory=allowance.memory.kept,
-            time=allowance.time.kept,
-        )
-        self._store.save(resident.key, costs)
-
-
-def _split(plugin: ModelPluginInterface) -> str:
-    """Tells costs of a paged model from those of the whole one: each batch brings weights to the device."""
-    placement = plugin.placement
-    return f"{placement.on_device}/{placement.on_host}/{placement.on_disk}" if placement and placement.paged else ""
+    def _make_room(self, model: str, plugin: ModelPluginInterface, *, evict: Sequence[str]) -> None:
+        """Have others leave until the weights fit, as far as is known how large they are; page what does not."""
+        facts = self.prospects.estimate(model, plugin)
+        least = self.prospects.least(model)
+        if least > self.prospects.obtainable:
+            raise self.prospects.refusal(model)
+        for victim in evict:
+            self.evict(victim)
+        wanted = max(facts.weights, least) + facts.batch
+        while wanted > self._meter.room and self._residents.evictable:
+            self.evict(self._residents.evictable[0])
+        self._meter.release()
+        if least > self._meter.room:
+            # Hazard: tried all the same, the kernel may end the engine for it, or another process.
+            raise self.prospects.refusal(model)
+        if plugin.pages_weights:
+            plugin.placement = self._placing.plan(model, plugin, self._meter, batch=facts.batch)
+        self._held_before = self._meter.held
+        self.prospects.shortfalls.watch(model)

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from headrace.engine.batch import BatchExecutor, Entry
@@ -17,9 +17,10 @@ from headrace.engine.placing import Placing, in_words
 from headrace.engine.prepare import prepare_window
 from headrace.engine.residency import Residency
 from headrace.engine.resident import Resident
-from headrace.engine.turns import Turns
+from headrace.engine.turns import Line, Turns
 from headrace.errors import HeadraceError, InferenceFailed, SetupFailed, describe
 from headrace.hardware.meter import MemoryMeter
+from headrace.memory.residency import Turn
 from headrace.memory.store import CostStore
 from headrace.plugins.manager import PluginManager
 from headrace.sdk.messages import Outcome
@@ -56,32 +57,45 @@ class EngineServer:
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         self._report.send(Ready())
         while not self._inbox.closed:
-            taken = self._inbox.take(self._turns.choose, self._executor.window, timeout=_LOOK_SECONDS)
-            if taken is None:
-                self._turns.evict_expired()
-            else:
-                turn, windows = taken
-                self._turns.begin(turn, sum(len(waiting.window.items) for waiting in windows))
-                self._run(windows)
+            lines = self._inbox.wait(_LOOK_SECONDS)
+            self._turns.evict_expired(lines)
+            if lines:
+                self._take_turn(lines)
         self._preparing.shutdown(cancel_futures=True)
         self._residency.close()
 
-    def _run(self, turn: Sequence[Waiting]) -> None:
-        model = turn[0].window.model
-        item_ids = [item[0] for waiting in turn for item in waiting.window.items]
+    def _take_turn(self, lines: Mapping[str, Line]) -> None:
+        if len(lines) > 1 or self._residency.resident:
+            self._expect(lines)
+        turn = self._turns.choose(lines)
+        windows = self._inbox.take(turn.model, self._executor.window(turn.model))
+        item_ids = [item[0] for waiting in windows for item in waiting.window.items]
+        self._turns.note(turn.model, len(item_ids))
+        self._run(turn, windows, item_ids)
+        self._cancelled.difference_update(item_ids)
+        if self._inbox.idle:
+            # Cancelled after their turn: nothing that waits is among them.
+            self._cancelled.clear()
+
+    def _expect(self, lines: Mapping[str, Line]) -> None:
+        """Where there is a choice to make, it is made by what models take that were never loaded, too."""
+        for model in lines:
+            if not self._residency.prospects.knows(model):
+                with self._report.stage("load", model, self._inbox.item_ids(model)):
+                    self._residency.expect(model)
+
+    def _run(self, turn: Turn, windows: Sequence[Waiting], item_ids: list[int]) -> None:
+        model = turn.model
         try:
-            resident = self._residency.get(model) or self._load(model, item_ids)
+            resident = self._residency.get(model) or self._load(turn, item_ids)
         except Exception as caught:  # noqa: BLE001 - a plugin may raise anything; every item is answered
             error = _as_setup_failure(model, caught)
             self._report.send(LoadFailed(model=model, reason=str(error)))
             self._report.answer(model, 0.0, _all_failed(item_ids, error))
         else:
-            self._run_on(resident, turn, item_ids)
+            self._run_on(resident, windows, item_ids)
+            self._residency.touch(model)
             self._residency.keep()
-        self._cancelled.difference_update(item_ids)
-        if self._inbox.idle:
-            # Cancelled after their turn: nothing that waits is among them.
-            self._cancelled.clear()
 
     def _run_on(self, resident: Resident, turn: Sequence[Waiting], item_ids: list[int]) -> None:
         model = turn[0].window.model
@@ -104,10 +118,10 @@ class EngineServer:
             entries += prepared or []
         self._executor.run(model, resident.plugin, entries, resident.guard)
 
-    def _load(self, model: str, item_ids: list[int]) -> Resident:
-        with self._report.stage("load", model, item_ids):
-            resident = self._residency.load(model)
-        self._report.send(_loaded(model, resident))
+    def _load(self, turn: Turn, item_ids: list[int]) -> Resident:
+        with self._report.stage("load", turn.model, item_ids):
+            resident = self._residency.load(turn.model, evict=turn.evict)
+        self._report.send(_loaded(turn.model, resident))
         return resident
 
     def _on_evicting(self, model: str) -> None:

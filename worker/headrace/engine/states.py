@@ -20,8 +20,10 @@ class ModelStates:
             self._told[message.model] = message
 
     def clear(self) -> None:
-        """The engine has gone, and its models with it."""
-        self._told.clear()
+        """The engine has gone, and its models with it; why one could not be used holds until it is tried again."""
+        for model, told in self._told.items():
+            if not isinstance(told, LoadFailed):
+                self._told[model] = Evicted(model=model)
 
     def loaded(self, model: str) -> Loaded | None:
         """What a resident model has; None for one that is not."""

@@ -3,12 +3,12 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace.engine.residency import Residency
 from headrace.memory.demand import Demand
-from headrace.memory.residency import ModelState, Turn, expired, next_turn
+from headrace.memory.residency import MAX_WAIT, ModelState, Turn, expired, next_turn, unfit
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +23,12 @@ class Line:
 
 
 class Turns:
-    """Asks the policy of `headrace.memory.residency`, and makes room as it says; one thread uses it."""
+    """Asks the policy of `headrace.memory.residency` whose turn it is; one thread uses it."""
 
     def __init__(self, residency: Residency, clock: Callable[[], float] = time.monotonic) -> None:
         self._residency = residency
         self._clock = clock
         self._demand: defaultdict[str, Demand] = defaultdict(Demand)
-        #: Monotonic seconds of the last load that made others leave.
-        self._swapped_at = float("-inf")
 
     def choose(self, lines: Mapping[str, Line]) -> Turn:
         """The model that runs next, and those that leave for it.
@@ -38,36 +36,41 @@ class Turns:
         Args:
             lines: Of each model that has work, in the order of arrival.
         """
-        if len(lines) > 1:
-            now = self._clock()
-            turn = next_turn(self._states(lines, now), self._residency.room, held=now - self._swapped_at)
-            if turn is not None:
-                return turn
-        # The only one; or none can run, and the first is answered with why.
-        return Turn(model=next(iter(lines)))
+        first = next(iter(lines))
+        if len(lines) == 1 and first in self._residency.resident:
+            # Performance: the only one has nothing to wait for.
+            return Turn(model=first)
+        if refused := next((model for model in lines if self._residency.refuses(model)), None):
+            return Turn(model=refused)
+        now, room = self._clock(), self._residency.room
+        states = self._states(lines, now, {*lines, *self._residency.resident})
+        turn = next_turn(states, room, held=now - self._residency.swapped_at)
+        # What cannot be loaded now gets the time that others wait at most, and is answered with why.
+        late = [each.name for each in states if each.unserved >= MAX_WAIT and each.name in unfit(states, room)]
+        return Turn(model=late[0]) if late else turn or Turn(model=first)
 
-    def begin(self, turn: Turn, items: int) -> None:
-        """Have those leave that the turn names, and count its items."""
-        self._demand[turn.model].note(items, self._clock())
-        for model in turn.evict:
-            self._residency.evict(model)
-            self._swapped_at = self._clock()
+    def note(self, model: str, items: int) -> None:
+        """Count what a turn brings."""
+        self._demand[model].note(items, self._clock())
 
-    def evict_expired(self) -> None:
-        """Have those leave that nobody has needed for their `keep_alive`."""
-        for model in expired(self._states({}, self._clock())):
+    def evict_expired(self, lines: Mapping[str, Line]) -> None:
+        """Have those leave that nobody has needed for their `keep_alive`.
+
+        Args:
+            lines: As in `choose`.
+        """
+        for model in expired(self._states(lines, self._clock(), self._residency.resident)):
             logger.info("model %s is not needed any more", model)
             self._residency.evict(model)
 
-    def _states(self, lines: Mapping[str, Line], now: float) -> list[ModelState]:
-        models = {*lines, *self._residency.resident}
+    def _states(self, lines: Mapping[str, Line], now: float, models: Iterable[str]) -> list[ModelState]:
         return [self._state(model, lines.get(model, Line(0, now)), now) for model in sorted(models)]
 
     def _state(self, model: str, line: Line, now: float) -> ModelState:
-        facts = self._residency.facts(model)
+        facts = self._residency.prospects.facts(model)
         return ModelState(
             name=model,
-            bytes=facts.weights,
+            bytes=self._residency.prospects.takes(model),
             load_seconds=facts.load_seconds,
             resident=facts.resident,
             pinned=facts.pinned,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headrace.errors import HeadraceError, SetupFailed, describe
+from headrace.errors import HeadraceError, SetupFailed, describe, error_from_wire
 from headrace.plugins.catalog import Catalog
 from headrace.plugins.factory import PluginFactory
 from headrace.sdk.attention import AttentionStrategy
@@ -56,6 +56,8 @@ class PluginManager:
         self._attention = attention
         self._clock = clock
         self._plugins: dict[str, ModelPluginInterface] = {}
+        #: Initialised, and not loaded yet.
+        self._created: dict[str, ModelPluginInterface] = {}
         self._failures: dict[str, _Failure] = {}
 
     def load(
@@ -78,15 +80,38 @@ class PluginManager:
             try:
                 self._plugins[name] = self._load(name, before_load)
             except HeadraceError as error:
-                # A copy: the raised error holds frames, and through them what was half loaded.
-                kept = type(error)(str(error))
-                self._failures[name] = _Failure(kept, self._clock() + RETRY_AFTER)
+                self.note_failure(name, error)
                 raise
         return self._plugins[name]
+
+    def create(self, name: str) -> ModelPluginInterface:
+        """The plugin of a model, initialised at least; the next `load` takes the same one.
+
+        Raises:
+            HeadraceError: As `load`, save what `load_model` raises.
+        """
+        if name in self._plugins:
+            return self._plugins[name]
+        if name not in self._created:
+            self._created[name] = self._factory.create(self._catalog.get(name), self._device)
+        return self._created[name]
 
     def version(self, name: str) -> str:
         """The version of a model's plugin, as its manifest has it."""
         return self._catalog.get(name).manifest.version
+
+    def note_failure(self, name: str, error: HeadraceError) -> None:
+        """Have the next loads raise this for `RETRY_AFTER` seconds."""
+        # A copy: the raised error holds frames, and through them what was half loaded. By what leaves the process
+        # of it, since a plugin's own class may take other arguments.
+        kept = error_from_wire(error.to_wire())
+        kept.retryable = error.retryable
+        self._failures[name] = _Failure(kept, self._clock() + RETRY_AFTER)
+
+    def failed_lately(self, name: str) -> bool:
+        """Whether `load` would raise at once what an earlier one has raised."""
+        failure = self._failures.get(name)
+        return failure is not None and self._clock() < failure.until
 
     def forget_failure(self, name: str) -> None:
         """Let a load that has failed be tried again at once: the device has more room now."""
@@ -118,13 +143,13 @@ class PluginManager:
             self.unload(name)
 
     def _raise_recent_failure(self, name: str) -> None:
-        failure = self._failures.pop(name, None)
-        if failure is not None and self._clock() < failure.until:
-            self._failures[name] = failure
-            raise failure.error.with_traceback(None)
+        if self.failed_lately(name):
+            raise self._failures[name].error.with_traceback(None)
+        self.forget_failure(name)
 
     def _load(self, name: str, before_load: Callable[[str, ModelPluginInterface], None]) -> ModelPluginInterface:
-        plugin = self._factory.create(self._catalog.get(name), self._device)
+        plugin = self.create(name)
+        del self._created[name]
         try:
             if plugin.uses_attention and self._attention is not None:
                 plugin.attention = self._attention(plugin.config.dtype)

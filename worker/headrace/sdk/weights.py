@@ -86,6 +86,13 @@ class WeightSource(BaseModel):
             _check_sha256(folder, name, expected)
         return folder
 
+    def find(self) -> Path | None:
+        """The folder, if it is on this machine; nothing is fetched or checked, so read no weights from it."""
+        try:
+            return _in_cache(self.hub, self.revision) if self.hub is not None else self._folder()
+        except WeightsError:
+            return None
+
     def _folder(self) -> Path:
         if self.package is not None:
             return _in_package(self.package, self.file)
@@ -132,6 +139,15 @@ def _from_hub(repository: str, revision: str | None) -> Path:
             f"the hub repository {repository} at {revision or 'its default branch'} cannot be fetched "
             f"({error}): check the name and the network, or download it and set weights.path"
         ) from error
+
+
+def _in_cache(repository: str, revision: str | None) -> Path | None:
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except Exception:  # noqa: BLE001 - the library is missing, or the files are
+        return None
 
 
 def _refuse_unsafe(folder: Path) -> None:

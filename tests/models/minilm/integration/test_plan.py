@@ -36,5 +36,5 @@ def test_less_memory_gives_smaller_batches_and_very_little_a_refusal(
         assert other["bytes"] <= small["left"]
     refused = _plan(tmp_path / "none", "1MiB", monkeypatch)
     assert refused.returncode == 1
-    assert "error [setup_failed]: model minilm does not fit: its weights take 43.0 MiB" in refused.stderr
+    assert "error [model_too_large]: model minilm does not fit: its weights take 43.0 MiB, and" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
