@@ -91,6 +91,14 @@ def test_a_model_of_twice_the_memory_is_paged_and_answers_the_same(
     assert not list((settings.state_dir / "offload").glob("*"))
 
 
+def test_weights_that_transformers_loads_are_counted(tmp_path: Path, configured: Any) -> None:
+    folder = write_model(tmp_path / "model")
+    configured({"paged": {"weights": {"path": str(folder)}, "dtype": "float32"}}, 2**40)
+    planned = headrace("plan", "paged", "--memory", "1GiB", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["weights"] == pytest.approx(sum(read_blocks(folder, itemsize=4)), rel=0.02)
+
+
 def _note(client: Client) -> str:
     """What the worker says of the model, once it says that it is loaded."""
     served = [worker.served["paged"] for worker in client.registry.workers() if "paged" in worker.served]

@@ -27,9 +27,13 @@ def test_another_model_version_device_or_configuration_is_another_matter(tmp_pat
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", '{"weights": 1}', '{"weights":1,"load_seconds":1,"memory":[[1]],"time":[]}']
-)
+@pytest.mark.parametrize("text", [
+    "", "[]", '{"weights": 1}', '{"weights":1,"load_seconds":1,"memory":[[1]],"time":[]}',
+    '{"weights":Infinity,"load_seconds":1,"memory":[],"time":[]}',
+    '{"weights":-1,"load_seconds":1,"memory":[],"time":[]}',
+    '{"weights":1,"load_seconds":NaN,"memory":[],"time":[]}',
+    '{"weights":1,"load_seconds":1,"memory":[[{"items":1,"units":1e300,"longest":1},1]],"time":[]}',
+])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / KEY.file_name).write_text(text)
     assert CostStore(tmp_path).load(KEY) == Costs()

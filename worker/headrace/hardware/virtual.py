@@ -6,6 +6,7 @@ It lets everything that adapts to a device's memory be proved, and rehearsed, on
 import contextlib
 import gc
 import mmap
+import os
 import struct
 import threading
 import weakref
@@ -124,6 +125,8 @@ def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[A
 
     # A mode counts the tensors of its own thread: no plugin may share a batch among several.
     torch.set_num_threads(1)
+    # Nor may transformers load its weights in several.
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
 
     class CountingMode(TorchDispatchMode):  # type: ignore[misc, unused-ignore]  # has no types
         """Counts storages when an operator returns them, and until they die."""

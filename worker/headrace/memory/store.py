@@ -16,6 +16,8 @@ from headrace.memory.trials import Trials
 
 logger = logging.getLogger(__name__)
 
+#: More bytes, units or seconds than there can be, and as many as a float counts one by one.
+_LARGEST = 2.0**53
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_.-]+")
 
 
@@ -60,8 +62,8 @@ class CostStore:
         try:
             kept = json.loads((self._folder / key.file_name).read_text())
             return Costs(
-                weights=int(kept["weights"]),
-                load_seconds=float(kept["load_seconds"]),
+                weights=int(_number(kept["weights"])),
+                load_seconds=_number(kept["load_seconds"]),
                 memory=_samples(kept["memory"]),
                 time=_samples(kept["time"]),
             )
@@ -89,4 +91,19 @@ class CostStore:
 
 
 def _samples(rows: Any) -> list[Sample]:
-    return [(Shape(int(row[0]["items"]), int(row[0]["units"]), int(row[0]["longest"])), float(row[1])) for row in rows]
+    return [
+        (Shape(*(int(_number(row[0][name])) for name in ("items", "units", "longest"))), _number(row[1]))
+        for row in rows
+    ]
+
+
+def _number(kept: Any) -> float:
+    """A number that memory or time can have.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    number = float(kept)
+    if not 0 <= number <= _LARGEST:
+        raise ValueError(f"{number} is neither bytes nor seconds")
+    return number
