@@ -63,7 +63,7 @@ class Bench:
     def others(self, count: int) -> None:
         write_virtual(self.path, total=self.total, others=count)
 
-    def _make_room(self) -> None:
+    def _make_room(self, needed: int) -> None:
         self.evicted += 1
 
     def run(self, plugin: Eater, sizes: Sequence[int]) -> list[Outcome]:

@@ -10,6 +10,7 @@ from headrace.engine.residency import Residency
 from headrace.engine.shortfall import too_large
 from headrace.errors import ModelTooLarge, SetupFailed
 from headrace.plugins.manager import RETRY_AFTER
+from headrace.sdk import Prepared
 from tests.utils.residents import MIB, World
 
 
@@ -236,3 +237,13 @@ def test_a_refusal_is_true_whatever_is_unknown() -> None:
         "model m does not fit: memory ended while it was loaded, and less can be free for it; "
         "use a larger device, a smaller dtype, or end what else uses it"
     )
+
+
+@pytest.mark.parametrize(("needed", "left"), [(50, ["a"]), (200, ["a", "b"])])
+def test_others_leave_for_a_large_item_unless_that_would_not_do(world: World, needed: int, left: list[str]) -> None:
+    residency = world.residency
+    resident = residency.load("a")
+    residency.load("b")
+    (outcome,) = resident.guard.infer(resident.plugin, [Prepared(size=needed * MIB // 1000)])
+    assert (outcome.error is None) == (left == ["a"])
+    assert residency.resident == left

@@ -43,7 +43,7 @@ class MemoryGuard:
         meter: MemoryMeter,
         allowance: Allowance,
         *,
-        make_room: Callable[[], None] = lambda: None,
+        make_room: Callable[[int], None] = lambda _: None,
         trials: Trials | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,7 +52,8 @@ class MemoryGuard:
         Args:
             meter: Watches the device.
             allowance: What is known of the model's batches.
-            make_room: Evicts what the device can do without, for an item that does not fit alone.
+            make_room: Evicts what the device can do without, for an item that does not fit alone; is told how
+                many bytes it needs at least.
             trials: Where batches are noted of which the process may die; None for nowhere.
             clock: Monotonic seconds.
         """
@@ -121,7 +122,7 @@ class MemoryGuard:
                 raise
             drop_frames(error)
         # Outside the except block: there the exception would keep alive what is to be freed.
-        self._make_room()
+        self._make_room(self._failures[-1].needed)
         self._meter.release()
         return self._measured(plugin, batch)
 

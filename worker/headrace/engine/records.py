@@ -48,7 +48,7 @@ class Records:
         return estimate(plugin, self._store.load(self._key(model, plugin)))
 
     def measure(
-        self, model: str, plugin: ModelPluginInterface, *, load_seconds: float, make_room: Callable[[], None]
+        self, model: str, plugin: ModelPluginInterface, *, load_seconds: float, make_room: Callable[[int], None]
     ) -> Resident:
         """Measure what the batches of a model cost that was loaded just now, if nobody knows.
 
@@ -56,7 +56,7 @@ class Records:
             model: Its name.
             plugin: It is loaded.
             load_seconds: What the load took.
-            make_room: Evicts what the device can do without.
+            make_room: Evicts what the device can do without, for so many bytes.
         """
         self._meter.release()
         key = self._key(model, plugin)
@@ -105,9 +105,9 @@ class Records:
         )
 
 
-def _unless_learned(allowance: Allowance, make_room: Callable[[], None]) -> None:
+def _unless_learned(allowance: Allowance, make_room: Callable[[int], None], needed: int) -> None:
     if allowance.memory.samples == 0:
-        make_room()
+        make_room(needed)
 
 
 def _split(plugin: ModelPluginInterface) -> str:

@@ -204,8 +204,10 @@ class Residency:
 
     # -- room
 
-    def _give_way(self, model: str) -> None:
-        self.evict_idle(besides=model)
+    def _give_way(self, model: str, needed: int) -> None:
+        """Have the others leave for an item; not if it needs more than there would be even so."""
+        if needed <= self.prospects.obtainable:
+            self.evict_idle(besides=model)
 
     def _make_room(self, model: str, plugin: ModelPluginInterface, *, evict: Sequence[str]) -> None:
         """Have others leave until the weights fit, as far as is known how large they are; page what does not."""
