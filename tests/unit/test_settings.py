@@ -98,6 +98,9 @@ def test_plugin_folders_are_a_list_in_the_file(file: Path) -> None:
         ("load_time_limit", "0"),
         ("connect_timeout", "0"),
         ("broker", "rabbit"),
+        ("virtual_memory", "0"),
+        ("virtual_memory", "plenty"),
+        ("virtual_memory", "1e30GiB"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -11,7 +11,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, ByteSize, Field, FilePath, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    ByteSize,
+    Field,
+    FilePath,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -36,6 +45,8 @@ _NO_SETTINGS = ("CONFIG", "FLOWER_BASIC_AUTH")
 _KUBERNETES = re.compile(r"SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP)|$)")
 #: What a `key_prefix` may end with.
 _MARKS = (":", "_", "-", ".")
+#: Bytes of the largest device that can be thought of: 1 EiB.
+_MOST_MEMORY = 2**60
 
 
 class Settings(BaseSettings):
@@ -111,6 +122,18 @@ class Settings(BaseSettings):
                 f"({self.result_expires}): a second submit would wait for a result that is gone"
             )
         return self
+
+    @field_validator("virtual_memory", mode="wrap")
+    @classmethod
+    def _check_virtual_memory(cls, value: object, read: ValidatorFunctionWrapHandler) -> object:
+        wrong = ValueError(f"must be a size such as 8GiB, or the file of a virtual device, not {value!r}")
+        try:
+            memory = read(value)
+        except ValidationError:
+            raise wrong from None
+        if isinstance(memory, int) and not 0 < memory <= _MOST_MEMORY:
+            raise wrong
+        return memory
 
     @field_validator("plugin_path", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from headrace.errors import ConfigError
 from headrace.hardware.virtual import VirtualMemory, VirtualMeter, write_virtual
 from headrace.sdk.device import Device
 
@@ -67,3 +68,11 @@ def test_the_meter_tells_the_room_and_the_exact_peak() -> None:
             torch.zeros(20 * MIB, dtype=torch.uint8)
         assert meter.end().at_least == 20 * MIB
     assert meter.profile().used_by_us == weights.nbytes
+
+
+@pytest.mark.parametrize("content", [b"", b"vm", b"x" * 17])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "device"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"virtual_memory: {path} "):
+        VirtualMemory(path)

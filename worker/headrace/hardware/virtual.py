@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from headrace.errors import ConfigError
 from headrace.hardware.meter import MemoryMeter, Peak
 from headrace.hardware.profile import DeviceProfile
 from headrace.sdk.device import Device
@@ -26,11 +27,14 @@ class VirtualMemory:
     """A byte budget; what others use of it may change at any moment."""
 
     def __init__(self, source: int | Path) -> None:
-        """Take a size in bytes, or a file that `write_virtual` makes and another process may change."""
+        """Take a size in bytes, or a file that `write_virtual` makes and another process may change.
+
+        Raises:
+            ConfigError: If the file is no such file.
+        """
         self._numbers: bytes | mmap.mmap
         if isinstance(source, Path):
-            with source.open("rb") as file:
-                self._numbers = mmap.mmap(file.fileno(), _NUMBERS.size, access=mmap.ACCESS_READ)
+            self._numbers = _mapped(source)
         else:
             self._numbers = _NUMBERS.pack(source, 0)
         #: Bytes that this process has, and the most that it has had since someone asked.
@@ -116,6 +120,19 @@ def write_virtual(path: Path, *, total: int, others: int = 0) -> None:
     # Hazard: in place, since they have it mapped.
     with path.open("r+b" if path.exists() else "wb") as file:
         file.write(_NUMBERS.pack(total, others))
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"virtual_memory: {path} cannot be mapped: {error}") from None
+    if len(mapped) != _NUMBERS.size:
+        raise ConfigError(
+            f"virtual_memory: {path} is not the file of a virtual device, which has {_NUMBERS.size} bytes"
+        )
+    return mapped
 
 
 def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[Any]:
