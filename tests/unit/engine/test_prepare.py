@@ -95,7 +95,7 @@ def test_a_refusal_that_is_returned_is_kept_too() -> None:
     assert _errors(prepare_window(plugin, _window("a", "bad"))) == [None, refusal]
 
 
-@pytest.mark.parametrize("size", [-1, 1.5, None, "3", float("nan")])
+@pytest.mark.parametrize("size", [-1, 1.5, None, "3", float("nan"), True, 2**40 + 1, 10**30])
 def test_a_size_that_is_no_whole_number_fails_its_item_alone(size: Any) -> None:
     plugin = Plugin(lambda item: Prepared(size=size if item.input == "bad" else 1))
     first, error = _errors(prepare_window(plugin, _window("a", "bad")))

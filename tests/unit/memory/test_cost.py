@@ -97,3 +97,17 @@ def test_nothing_is_known_at_first_and_nothing_is_learned_from_nothing() -> None
     model = CostModel()
     model.learn(Shape.of([1]), 0.0)
     assert (model.samples, model.bound(Shape.of([5])), model.kept) == (0, 0.0, [])
+
+
+def test_items_of_any_size_that_is_allowed_can_be_learned_from() -> None:
+    model = CostModel()
+    for items in (1, 2, 4):
+        model.learn(Shape(items, items * 2**40, 2**40), items * 1e6)
+    assert model.bound(Shape(1, 2**40, 2**40)) >= 1e6
+
+
+def test_kept_costs_of_nothing_are_none() -> None:
+    model = CostModel()
+    model.restore([(Shape(1, 1, 1), 0.0)])
+    assert model.samples == 0
+    assert model.bound(Shape(1, 1, 1)) == 0.0

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from headrace.engine.placing import in_words
+from headrace.engine.prepare import has_good_size
 from headrace.engine.rate import LARGEST_WINDOW
 from headrace.engine.residency import Residency
 from headrace.engine.resident import Resident
@@ -92,7 +93,7 @@ def _batches(resident: Resident, room: int) -> list[BatchForecast]:
         # Nobody knows before its first jobs.
         return []
     samples = [plugin.sample(size) for size in _SIZES]
-    sizes = sorted({each.size for each in samples if each is not None}) or [1]
+    sizes = sorted({each.size for each in samples if each is not None and has_good_size(each)}) or [1]
     return [largest_batch(size, room, allowance, plugin.config) for size in sizes]
 
 
@@ -103,7 +104,7 @@ def largest_batch(size: int, room: float, allowance: Allowance, config: BaseConf
         limits["max_batch_size"] = config.max_batch_size
     if config.max_batch_tokens is not None:
         # One item runs whatever its size.
-        limits["max_batch_tokens"] = max(1, config.max_batch_tokens // size)
+        limits["max_batch_tokens"] = max(1, config.max_batch_tokens // max(1, size))
     limit = min(limits, key=lambda each: limits[each])
     counts = range(1, limits[limit] + 1)
     within = allowance.within(room)

@@ -7,6 +7,9 @@ from headrace.errors import BatchLawBroken, HeadraceError, InferenceFailed, desc
 from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
+#: Units of the largest item that there can be: no device has as many bytes.
+LARGEST_SIZE = 2**40
+
 
 def prepare_window(plugin: ModelPluginInterface, window: Window, arrived: float = 0.0) -> list[Entry]:
     """Prepare a window's items; one that makes `prepare` raise carries the error alone."""
@@ -34,9 +37,18 @@ def _as_headrace_error(caught: BaseException) -> HeadraceError:
 
 
 def _with_size(prepared: Prepared) -> Prepared:
-    size: object = prepared.size
-    if isinstance(size, int) and size >= 0:
+    if has_good_size(prepared):
         return prepared
     return Prepared(
-        error=BatchLawBroken(f"prepare gave the size {size!r}, which is no whole number: correct the plugin")
+        error=BatchLawBroken(
+            f"prepare gave the size {prepared.size!r}, which is no whole number from 0 to {LARGEST_SIZE}: "
+            "correct the plugin"
+        )
     )
+
+
+def has_good_size(prepared: Prepared) -> bool:
+    """Whether a plugin gave a size that batches can be planned with."""
+    size: object = prepared.size
+    # A bool is an int to Python.
+    return type(size) is int and 0 <= size <= LARGEST_SIZE

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from headrace.engine.guard import MemoryGuard
+from headrace.engine.prepare import has_good_size
 from headrace.memory.shape import Shape
 from headrace.sdk.messages import Prepared
 from headrace.sdk.plugin import ModelPluginInterface
@@ -37,6 +38,9 @@ def _batches(plugin: ModelPluginInterface) -> Iterator[list[Prepared]]:
         for size in _SIZES:
             item = plugin.sample(size)
             if item is None:
+                return
+            if not has_good_size(item):
+                logger.warning("made-up items are not run: sample(%d) gave the size %r", size, item.size)
                 return
             shape = Shape.of([item.size] * count)
             if shape not in seen and count <= (plugin.config.max_batch_size or count):

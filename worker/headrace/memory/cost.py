@@ -58,10 +58,11 @@ class CostModel:
 
     def restore(self, kept: Sequence[Sample]) -> None:
         """Begin with what another has kept."""
-        for shape, cost in kept:
+        costly = [(shape, cost) for shape, cost in kept if cost > 0]
+        for shape, cost in costly:
             self._note(shape, cost)
-        self._count = min(len(kept), _SURE)
-        if kept:
+        self._count = min(len(costly), _SURE)
+        if costly:
             self._fit()
 
     def reaches(self, shape: Shape) -> bool:
@@ -130,7 +131,8 @@ class CostModel:
 
     def _fit(self) -> None:
         samples = self.kept
-        features = np.asarray([shape.features for shape, _ in samples])
+        # Hazard: the square of a large size is more than 64 bits hold.
+        features = np.asarray([shape.features for shape, _ in samples], dtype=np.float64)
         costs = np.asarray([cost for _, cost in samples])
         # Each is to be met as well as the others in proportion to its size.
         found = _least_squares(features / costs[:, None], np.ones(len(costs)))
