@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.engine.messages import Evicted, Loaded, LoadFailed, Message, Started
+from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Started
 from headrace.engine.states import ModelStates
 
 LOADED = Loaded(
@@ -19,7 +19,9 @@ STARTED = Started(stage="load", model="m", item_ids=[1])
         ([], None),
         ([Started(stage="infer", model="m", item_ids=[1])], None),
         ([STARTED], "STARTING"),
-        ([STARTED, LOADED], "READY"),
+        ([STARTED, Ended(stage="load")], None),
+        ([STARTED, Ended(stage="prepare")], "STARTING"),
+        ([STARTED, Ended(stage="load"), LOADED], "READY"),
         ([STARTED, LOADED, Evicted(model="m")], "EVICTED"),
         ([STARTED, LoadFailed(model="m", reason="no file")], "SETUP_FAILED"),
         ([LoadFailed(model="m", reason="no file"), STARTED, LOADED], "READY"),

@@ -7,7 +7,7 @@ from headrace.errors import BatchLawBroken, HeadraceError, InferenceFailed, desc
 from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
-#: Units of the largest item that there can be: no device has as many bytes.
+#: Units of the largest item that batches are planned with, far beyond what any model takes.
 LARGEST_SIZE = 2**40
 
 

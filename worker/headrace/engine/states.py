@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeGuard
 
-from headrace.engine.messages import Evicted, Loaded, LoadFailed, Message, Started
+from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Started
 
 #: As `headrace models` shows them; a model that has had no job here has none.
 State = Literal["STARTING", "READY", "BUSY", "EVICTED", "SETUP_FAILED"]
@@ -18,6 +18,9 @@ class ModelStates:
         """Take in what concerns a model's state; the rest is none of its business."""
         if isinstance(message, Loaded | LoadFailed | Evicted) or _begins_loading(message):
             self._told[message.model] = message
+        elif isinstance(message, Ended) and message.stage == "load":
+            # What came of it is told next; nothing, where the engine only looked how large a model is.
+            self._told = {model: told for model, told in self._told.items() if not isinstance(told, Started)}
 
     def clear(self) -> None:
         """The engine has gone, and its models with it; why one could not be used holds until it is tried again."""

@@ -23,7 +23,7 @@ class Item:
 class Prepared:
     """An item ready for `infer`, or the reason why it can't run."""
 
-    #: Cost in the plugin's own unit (tokens, pixels, samples); batches are packed by it.
+    #: Cost in the plugin's own unit (tokens, pixels, samples), from 0 to 2**40; batches are packed by it.
     size: int = 1
     #: Whatever `infer` wants: token ids, a decoded image.
     data: Any = None
