@@ -151,10 +151,8 @@ def _least_squares(rows: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64
     for count in range(1, rows.shape[1] + 1):
         for chosen in itertools.combinations(columns, count):
             subset = list(chosen)
-            try:
-                found = np.linalg.solve(gram[np.ix_(subset, subset)] + 1e-9 * np.eye(count), target[subset])
-            except np.linalg.LinAlgError:
-                continue
+            # Columns that are alike make a singular matrix; with so little on its diagonal it is none.
+            found = np.linalg.solve(gram[np.ix_(subset, subset)] + 1e-9 * np.eye(count), target[subset])
             if (found < 0).any():
                 continue
             error = float(found @ gram[np.ix_(subset, subset)] @ found - 2 * found @ target[subset])
