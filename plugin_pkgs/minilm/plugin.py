@@ -31,6 +31,7 @@ class MiniLMPlugin(ModelPluginInterface):
 
     config_class: ClassVar[type[BaseConfig]] = MiniLMConfig
     uses_attention: ClassVar[bool] = True
+    loads_beside: ClassVar[bool] = True
 
     config: MiniLMConfig
     encoder: PackedEncoder | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -37,6 +37,7 @@ SILENT = ("coy", "shy", "steps")
 class Heavy(ModelPluginInterface):
     """Weights of a size, and nothing else."""
 
+    loads_beside: ClassVar[bool] = True
     weights: Any = None
 
     def __init__(self, name: str, log: list[str]) -> None:

@@ -44,6 +44,13 @@ class ServedEngine:
             times -= isinstance(heard[-1], last)
         return heard
 
+    def heard_so_far(self) -> list[Message]:
+        """What it has said that was not heard yet."""
+        self._said.extend(self._decoder.feed(self._near.recv(1 << 20)))
+        said = list(self._said)
+        self._said.clear()
+        return said
+
     def _next(self) -> Message:
         while not self._said:
             self._said.extend(self._decoder.feed(self._near.recv(1 << 20)))
@@ -59,6 +66,11 @@ class ServedEngine:
         self.send(Shutdown())
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its main thread runs."""
+        return self._thread.is_alive()
 
     def __enter__(self) -> Self:
         """Start it."""

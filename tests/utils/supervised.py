@@ -67,7 +67,7 @@ class Bench:
     def submit(self, *item_ids: int, model: str = "m", time_limit: float | None = None) -> None:
         """Submit items whose input is their id."""
         terms = Terms(model=model, params={}, time_limit=time_limit)
-        self.supervisor.submit(WorkItem(each, each, terms) for each in item_ids)
+        self.supervisor.submit([WorkItem(each, each, terms) for each in item_ids])
 
     def hear(self, *messages: Message) -> None:
         """Have the engine say something."""

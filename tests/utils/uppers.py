@@ -1,6 +1,7 @@
 """Plugins that upper-case, and do what a test says besides."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from headrace.plugins.catalog import FoundPlugin
 from headrace.plugins.factory import PluginFactory
@@ -15,6 +16,7 @@ class Upper(ModelPluginInterface):
         self.on = on
         self.keep_alive: float | None = None
         self.log: list[str] = []
+        self.weights = 0
 
     def load_model(self) -> None:
         """Note it."""
@@ -39,7 +41,17 @@ class Upper(ModelPluginInterface):
 
     def footprint(self) -> Footprint:
         """So that the first batch is as large as may be."""
-        return Footprint(per_unit=1)
+        return Footprint(weights=self.weights, per_unit=1)
+
+
+class Beside(Upper):
+    """Loads beside the batches of others."""
+
+    loads_beside: ClassVar[bool] = True
+
+    def __init__(self, on: dict[str, Callable[[], None]]) -> None:
+        super().__init__(on)
+        self.weights = 1000
 
 
 class Factory(PluginFactory):

@@ -12,7 +12,9 @@ def window_of(
     deadline: float | None = None,
     expires: float | None = None,
     attempt: int = 1,
+    load_alone: bool = False,
 ) -> Window:
     """A window of one job's items, each an id and an input."""
     items = [(item_id, value, 0) for item_id, value in rows]
-    return Window(model=model, items=items, terms=[(params or {}, deadline, expires, attempt)])
+    terms = [(params or {}, deadline, expires, attempt)]
+    return Window(model=model, items=items, terms=terms, load_alone=load_alone)

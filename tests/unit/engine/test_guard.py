@@ -10,6 +10,7 @@ import torch
 from headrace.engine.guard import MemoryGuard
 from headrace.hardware.virtual import VirtualMemory, VirtualMeter, write_virtual
 from headrace.memory.allowance import Allowance
+from headrace.memory.shape import Shape
 from headrace.memory.trials import Trials
 from headrace.sdk import BaseConfig, Device, ModelPluginInterface, Outcome, Prepared
 
@@ -54,11 +55,11 @@ class Bench:
         self.others(0)
         self.memory = VirtualMemory(path)
         self.evicted = 0
-        meter = VirtualMeter(self.memory, Device("cpu"), 1.0)
+        self.meter = VirtualMeter(self.memory, Device("cpu"), 1.0)
         #: Where batches are noted of which the process may die.
         self.notes = path.with_name("costs")
         trials = Trials(self.notes, "m")
-        self.guard = MemoryGuard(meter, Allowance(time.monotonic), make_room=self._make_room, trials=trials)
+        self.guard = MemoryGuard(self.meter, Allowance(time.monotonic), make_room=self._make_room, trials=trials)
 
     def others(self, count: int) -> None:
         write_virtual(self.path, total=self.total, others=count)
@@ -121,6 +122,33 @@ def test_others_that_take_memory_shrink_the_next_batch_and_their_leaving_grows_i
         bench.run(plugin, [1] * 120)
         assert least <= max(map(len, plugin.done)) <= most
     assert bench.guard.failures == 0
+
+
+def test_a_load_beside_batches_teaches_nothing_and_leaves_its_reserve_alone(bench: Bench) -> None:
+    plugin = Eater()
+    bench.run(plugin, [1] * 600)
+    known, sample = bench.guard.allowance.bound(Shape(50, 50, 1)), bench.guard.allowance.memory.samples
+    bench.meter.reserve(60 * MIB)
+    plugin.done.clear()
+    loaded: list[torch.Tensor] = []
+    plugin.on_call = lambda _: loaded.append(torch.empty(5 * MIB, dtype=torch.uint8)) if len(loaded) < 9 else None
+    assert _codes(bench.run(plugin, [1] * 400)) == [None] * 400
+    assert max(map(len, plugin.done)) <= 40
+    assert bench.guard.failures == 0
+    assert (bench.guard.allowance.bound(Shape(50, 50, 1)), bench.guard.allowance.memory.samples) == (known, sample)
+
+
+def test_memory_that_ends_beside_a_load_is_held_against_no_batch(bench: Bench) -> None:
+    plugin = Eater()
+    bench.run(plugin, [1] * 600)
+    bench.meter.reserve(MIB)
+    # The load takes far more than was reserved.
+    loaded: list[torch.Tensor] = []
+    plugin.on_call = lambda _: loaded.append(torch.empty(30 * MIB, dtype=torch.uint8)) if not loaded else None
+    bound = bench.guard.allowance.bound(Shape(90, 90, 1))
+    assert _codes(bench.run(plugin, [1] * 90)) == [None] * 90
+    assert bench.guard.failures >= 1
+    assert bench.guard.allowance.bound(Shape(90, 90, 1)) == bound
 
 
 def test_others_that_take_memory_while_a_batch_runs_cost_a_retry_and_no_item(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """Inbox: turns of one model, and a reader that waits without asking."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -119,3 +120,17 @@ def test_the_model_that_is_chosen_goes_first_by_what_waits_of_each() -> None:
 
 def test_a_reader_that_waits_in_vain_comes_back_after_its_time() -> None:
     assert Inbox().wait(timeout=0.01) == {}
+
+
+def test_a_reader_may_wait_for_some_models_only_and_be_woken() -> None:
+    inbox = Inbox()
+    inbox.put(_waiting("a", 1, "prepared"))
+    assert inbox.wait(timeout=0.01, only=["b"]) == {}
+    woken = threading.Timer(0.02, inbox.wake)
+    woken.start()
+    begin = time.monotonic()
+    assert inbox.wait(timeout=10, only=["b"]) == {}
+    assert time.monotonic() - begin < 5
+    inbox.put(_waiting("b", 2, "prepared"))
+    assert list(inbox.wait(only=["b"])) == ["b"]
+    assert list(inbox.wait()) == ["a", "b"]

@@ -80,6 +80,23 @@ class TestBatches:
             assert (verdict.failed, verdict.suspects) == ([], set())
 
 
+class TestLoadsBesideBatches:
+    def test_a_death_beside_a_load_is_held_against_neither(self) -> None:
+        judge = Judge()
+        death = _death(_running("infer", 1), _running("load", 2, model="other"), sent={1, 2})
+        for _ in range(2 * STAGE_DEATHS):
+            verdict = judge.judge(death, _items(1) | _items(2, model="other"))
+            assert (verdict.failed, verdict.suspects) == ([], {1})
+            assert judge.suspects.take() == [1]
+        assert judge.load_alone == {"other"}
+
+    def test_a_load_alone_and_what_is_prepared_beside_it_count_as_ever(self) -> None:
+        judge, death = Judge(), _death(_running("load", 2), _running("prepare", 1, model="other"), sent={1, 2})
+        verdicts = [judge.judge(death, _items(2)) for _ in range(STAGE_DEATHS)]
+        assert [_failed(each) for each in verdicts] == [{}, {}, {2: EngineDied}]
+        assert judge.load_alone == set()
+
+
 class TestTimeLimits:
     def test_an_item_that_is_slow_alone_fails_at_once(self) -> None:
         slow = _running("infer", 1)
@@ -118,6 +135,7 @@ class TestStages:
         assert [_failed(each) for each in verdicts] == [{}] * (STAGE_DEATHS - 1) + [{1: EngineDied, 2: EngineDied}]
         assert [each.suspects for each in verdicts] == [set()] * STAGE_DEATHS
         assert "while it loaded model m (exit status 3)" in str(verdicts[-1].failed[0][1])
+        assert [each.unloadable for each in verdicts] == [{}, {}, {"m": str(verdicts[-1].failed[0][1])}]
 
     def test_the_third_death_before_ready_fails_all_that_waits(self) -> None:
         judge, items = Judge(), _items(1) | _items(2, model="other")

@@ -1,6 +1,7 @@
 """Residency: models come and go by the room that there is, on a virtual device."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,35 @@ def test_others_leave_for_a_large_item_unless_that_would_not_do(world: World, ne
     (outcome,) = resident.guard.infer(resident.plugin, [Prepared(size=needed * MIB // 1000)])
     assert (outcome.error is None) == (left == ["a"])
     assert residency.resident == left
+
+
+def _begin(world: World, model: str) -> bool:
+    arrivals = world.residency.arrivals
+    world.residency.expect(model)
+    return arrivals.begin(model, within=nullcontext, then=lambda: None, land_now=lambda: _note(world, arrivals.land()))
+
+
+def _note(world: World, landed: object) -> None:
+    world.log.append("landed" if landed else "not landed")
+
+
+def test_a_model_arrives_beside_others_only_if_nobody_need_leave_and_its_size_is_known(world: World) -> None:
+    assert not _begin(world, "a")
+    world.residency.load("a")
+    assert not _begin(world, "coy")
+    # 60 MiB, and a quarter more in case that the estimate is wrong: there are 70.
+    assert not _begin(world, "large")
+    assert _begin(world, "b")
+    assert not _begin(world, "broken")
+    landed = world.residency.arrivals.land()
+    assert landed is not None
+    assert (landed.weights, world.residency.resident) == (40 * MIB, ["a", "b"])
+    assert world.residency.arrivals.land() is None
+
+
+def test_an_item_that_needs_the_room_of_a_load_beside_it_waits_and_gets_it(world: World) -> None:
+    resident = world.residency.load("a")
+    assert _begin(world, "b")
+    (outcome,) = resident.guard.infer(resident.plugin, [Prepared(size=50 * MIB // 1000)])
+    assert outcome.error is None
+    assert world.log[-3:] == ["landed", "quiesce", "cleanup b"]

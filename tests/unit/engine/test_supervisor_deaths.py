@@ -161,6 +161,8 @@ def test_a_model_whose_loads_kill_engines_is_refused_for_a_while_and_then_tried_
         running.die(load)
     running.submit(2)
     assert running.heard.codes == {1: "engine_died", 2: "engine_died"}
+    assert running.supervisor.models.state("m", busy=False) == "SETUP_FAILED"
+    assert "while it loaded model m" in running.supervisor.models.note_of("m")
     assert "while it loaded model m" in str(running.heard.outcomes[2].error)
     assert "tried again in" in str(running.heard.outcomes[2].error)
     running.clock.now += FIRST_PAUSE

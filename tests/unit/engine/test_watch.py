@@ -81,7 +81,13 @@ def test_the_log_names_stages_models_and_numbers(watch: Watch) -> None:
 
 @pytest.mark.parametrize(
     ("stages", "foremost"),
-    [({}, []), ({"prepare": 1}, [1]), ({"prepare": 1, "infer": 2}, [2]), ({"load": 1, "prepare": 2}, [])],
+    [
+        ({}, []),
+        ({"prepare": 1}, [1]),
+        ({"prepare": 1, "infer": 2}, [2]),
+        ({"load": 1, "prepare": 2}, []),
+        ({"load": 1, "infer": 2}, [2]),
+    ],
 )
 def test_what_keeps_the_engine_from_anything_else(watch: Watch, stages: dict[Stage, int], foremost: list[int]) -> None:
     for stage, item_id in stages.items():

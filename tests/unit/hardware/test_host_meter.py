@@ -31,7 +31,14 @@ before = meter.held
 kept = torch.ones(32 * 2**20, dtype=torch.uint8)
 grown, error = meter.held - before, meter.error
 profile = meter.profile()
-print(json.dumps({"peaks": peaks, "grown": grown, "error": error, "room": meter.room, "free": profile.free}))
+meter.release()
+meter.reserve(64 * 2**20)
+spare = meter.spare
+loaded = torch.ones(64 * 2**20, dtype=torch.uint8)
+crowded = [spare, meter.spare, meter._promised]
+meter.unreserve()
+told = {"peaks": peaks, "grown": grown, "error": error, "room": meter.room, "free": profile.free}
+print(json.dumps(told | {"crowded": crowded}))
 """
 
 
@@ -50,6 +57,12 @@ def test_an_exact_peak_is_what_was_taken_up_to_the_stated_error(told: dict[str, 
 def test_a_quick_peak_is_a_bound_on_both_sides(told: dict[str, object]) -> None:
     for taken, _, _, least, most in told["peaks"]:
         assert least - told["error"] <= taken <= most + told["error"]
+
+
+def test_what_a_load_beside_batches_takes_is_not_theirs_to_take(told: dict[str, object]) -> None:
+    spare, later, promised = told["crowded"]
+    assert (spare, later) == (0, 0)
+    assert promised <= told["error"]
 
 
 def test_what_it_holds_and_what_room_there_is_are_of_this_process(told: dict[str, object]) -> None:

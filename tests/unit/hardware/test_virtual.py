@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,29 @@ def test_the_meter_tells_the_room_and_the_exact_peak() -> None:
             torch.zeros(20 * MIB, dtype=torch.uint8)
         assert meter.end().at_least == 20 * MIB
     assert meter.profile().used_by_us == weights.nbytes
+
+
+def test_what_another_thread_takes_is_kept_from_batches_until_it_has_it() -> None:
+    memory = VirtualMemory(100 * MIB)
+    meter = VirtualMeter(memory, Device("cpu"), 1.0)
+    taken: list[torch.Tensor] = []
+
+    def take() -> None:
+        with meter.on_thread():
+            taken.append(torch.zeros(30 * MIB, dtype=torch.uint8))
+
+    meter.reserve(40 * MIB)
+    assert (meter.crowded, meter.room) == (True, 60 * MIB)
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    assert (meter.held, meter.room) == (30 * MIB, 60 * MIB)
+    with memory.enforce():
+        # Counted by the thread that made it, and not again by one that looks at it.
+        taken.append(taken[0].view(30, MIB))
+    assert memory.held == 30 * MIB
+    meter.unreserve()
+    assert (meter.crowded, meter.room) == (False, 70 * MIB)
 
 
 @pytest.mark.parametrize("content", [b"", b"vm", b"x" * 17])

@@ -144,7 +144,7 @@ class MemoryGuard:
                 outcomes = plugin.infer(batch)
         except Exception as error:
             if is_out_of_memory(error):
-                self._note_failure(shape, bytes_tried(error), self._meter.end() if watched else None)
+                self._note_failure(shape, bytes_tried(error), self._peak_of_failed() if watched else None)
             raise
         self._longest = max(self._longest, shape.longest)
         self.allowance.succeeded(shape)
@@ -154,11 +154,14 @@ class MemoryGuard:
 
     def _trial(self, shape: Shape) -> AbstractContextManager[None]:
         # Performance: nothing is read or written for a batch that is not the largest so far.
-        if self._trials is None or not self.allowance.is_trial(shape):
+        # Nor may a load that kills the process beside it leave a note against it.
+        if self._trials is None or self._meter.crowded or not self.allowance.is_trial(shape):
             return nullcontext()
         return self._trials.noted(shape, self._meter.room)
 
     def _note(self, shape: Shape, peak: Peak | None, *, seconds: float, exactly: bool) -> None:
+        if self._meter.crowded:
+            return
         if exactly:
             self._measure_at = self._clock() + _SELDOM
         if peak is None:
@@ -167,6 +170,10 @@ class MemoryGuard:
             self.allowance.learn(shape, peak=peak.at_least, seconds=seconds)
 
     # -- when memory ends
+
+    def _peak_of_failed(self) -> Peak | None:
+        peak = self._meter.end()
+        return None if self._meter.crowded else peak
 
     def _note_failure(self, shape: Shape, tried: int, peak: Peak | None) -> None:
         self.failures += 1
@@ -196,8 +203,8 @@ class MemoryGuard:
         return error
 
     def _learn_from_failures(self) -> None:
-        """Hold against the size of a batch what was not the fault of an item in it."""
-        if not self._failures:
+        """Hold against the size of a batch what was not the fault of an item in it, nor of a load beside it."""
+        if not self._failures or self._meter.crowded:
             return
         alone = [failure for failure in self._failures if failure.shape.items == 1]
         guilty = [failure for failure in alone if failure.shape.longest > self._longest > 0]

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._waiting: deque[Waiting] = deque()
-        self.closed = False
+        self.closed = self._woken = False
         self._changed = threading.Condition()
 
     def put(self, waiting: Waiting) -> None:
@@ -43,23 +43,31 @@ class Inbox:
             self.closed = True
             self._changed.notify()
 
+    def wake(self) -> None:
+        """Have the reader wait no longer, this once."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
     @property
     def idle(self) -> bool:
         """Whether no window waits."""
         return not self._waiting
 
-    def wait(self, timeout: float | None = None) -> dict[str, Line]:
+    def wait(self, timeout: float | None = None, *, only: Collection[str] | None = None) -> dict[str, Line]:
         """Wait for a window; what waits of each model, in the order of arrival.
 
         Args:
             timeout: Seconds after which nothing has come; None for no limit.
+            only: Models for which it is waited; None for all.
 
         Returns:
             Nothing if nothing has come, or the inbox is closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self.closed, timeout)
-            return {} if self.closed else self._lines()
+            self._changed.wait_for(lambda: self._wanted(only) or self.closed or self._woken, timeout)
+            self._woken = False
+            return {} if self.closed else self._lines(self._wanted(only))
 
     def item_ids(self, model: str) -> list[int]:
         """Of all that waits for a model."""
@@ -77,9 +85,12 @@ class Inbox:
         with self._changed:
             return self._pop(model, most)
 
-    def _lines(self) -> dict[str, Line]:
+    def _wanted(self, only: Collection[str] | None) -> Sequence[Waiting]:
+        return [each for each in self._waiting if only is None or each.window.model in only]
+
+    def _lines(self, wanted: Sequence[Waiting]) -> dict[str, Line]:
         lines: dict[str, Line] = {}
-        for each in self._waiting:
+        for each in wanted:
             model, items = each.window.model, len(each.window.items)
             before = lines.get(model)
             lines[model] = Line(before.items + items, before.since) if before else Line(items, each.arrived)

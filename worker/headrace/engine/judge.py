@@ -39,6 +39,8 @@ class Verdict:
 
     failed: list[tuple[Sequence[int], HeadraceError]] = field(default_factory=list)
     suspects: set[int] = field(default_factory=set)
+    #: Models that are not loaded for now, and why.
+    unloadable: dict[str, str] = field(default_factory=dict)
 
 
 class Judge:
@@ -54,6 +56,9 @@ class Judge:
         self._stage_deaths: dict[str, int] = {}
         #: Models that engines die of as they load them.
         self._breaker = Breaker(clock)
+        #: Models that were being loaded beside the batch of another as an engine died: nothing shall run beside that
+        #: again, since nobody knows which of the two it was.
+        self.load_alone: set[str] = set()
 
     def started(self) -> None:
         """An engine got ready."""
@@ -81,8 +86,13 @@ class Judge:
         """
         verdict = Verdict()
         stages = [death.overdue] if death.overdue else death.running
+        crowded = {each.stage for each in stages} >= {"load", "infer"}
         for load in (each for each in stages if each.stage == "load"):
-            verdict.failed += self._load_died(load, death, items)
+            if crowded:
+                self.load_alone.add(load.model)
+            elif error := self._load_died(load, death):
+                verdict.failed.append(([each for each, item in items.items() if item.terms.model == load.model], error))
+                verdict.unloadable[load.model] = str(error)
         if not death.was_ready:
             message = f"the engine cannot start ({death.how}): see the worker's log"
             verdict.failed += self._stage_died(_STARTING, list(items), message)
@@ -90,31 +100,29 @@ class Judge:
         if not stages and death.was_ready and death.sent:
             # It died between two stages: whatever it had is suspect, else this may go on for ever.
             groups = [sorted(death.sent)]
-        self._accuse(groups, death, verdict)
+        self._accuse(groups, death, verdict, alone=not crowded)
         return verdict
 
-    def _accuse(self, groups: Sequence[Sequence[int]], death: Death, verdict: Verdict) -> None:
+    def _accuse(self, groups: Sequence[Sequence[int]], death: Death, verdict: Verdict, *, alone: bool) -> None:
         if death.overdue and len(groups) == 1 and len(groups[0]) == 1:
             limit = f"the item ran longer than its limit of {death.overdue.limit:g} s"
             verdict.failed.append((groups[0], TimeLimitExceeded(limit)))
             return
         verdict.suspects.update(each for group in groups for each in group)
-        guilty = self.suspects.accuse(groups)
+        guilty = self.suspects.accuse(groups, alone=alone)
         if guilty:
             message = f"the engine died ({death.how}) each time it ran this item alone: see the worker's log"
             verdict.failed.append((guilty, EngineDied(message)))
 
-    def _load_died(
-        self, load: Running, death: Death, items: Mapping[int, WorkItem]
-    ) -> Iterable[tuple[Sequence[int], HeadraceError]]:
-        ids = [item.item_id for item in items.values() if item.terms.model == load.model]
+    def _load_died(self, load: Running, death: Death) -> HeadraceError | None:
+        """Why the model is not loaded for now; None if it is tried again."""
         if death.overdue:
             message = f"loading model {load.model} took longer than {load.limit:g} s"
-            return [(ids, TimeLimitExceeded(self._breaker.trip(load.model, message)))]
+            return TimeLimitExceeded(self._breaker.trip(load.model, message))
         message = f"the engine died while it loaded model {load.model} ({death.how})"
         if not self._breaker.tripped(load.model) and not self._is_last(load.model):
-            return []
-        return [(ids, EngineDied(self._breaker.trip(load.model, message)))]
+            return None
+        return EngineDied(self._breaker.trip(load.model, message))
 
     def _stage_died(
         self, stage: str, item_ids: Sequence[int], message: str

@@ -50,6 +50,8 @@ class Window(Message):
     items: list[tuple[int, Any, int]]
     #: What items share: `[params, deadline, expires, attempt]`; times in epoch seconds, or None.
     terms: list[tuple[dict[str, Any], float | None, float | None, int]]
+    #: Whether nothing may run beside the load of the model, if it has to be loaded.
+    load_alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,9 +26,11 @@ class Prospects:
             residents: The models on the device.
             clock: Monotonic seconds.
         """
-        self._records = records
+        #: What was kept of earlier loads.
+        self.records = records
         self._meter = meter
-        self._residents = residents
+        #: Those on the device.
+        self.residents = residents
         #: Of those that have left, and of those whose load is yet to come.
         self._away: dict[str, Facts] = {}
         #: What loads for which memory ended have shown.
@@ -38,12 +40,12 @@ class Prospects:
 
     def facts(self, model: str) -> Facts:
         """What is known of a model."""
-        resident = self._residents.get(model)
+        resident = self.residents.get(model)
         return resident.facts if resident else self._away.get(model, Facts())
 
     def knows(self, model: str) -> bool:
         """Whether anything is known of a model."""
-        return model in self._residents or model in self._away
+        return model in self.residents or model in self._away
 
     def takes(self, model: str) -> int:
         """Bytes that a model has on the device, or needs there to run; one that pages makes do with what it can get."""
@@ -51,7 +53,7 @@ class Prospects:
         if facts.resident:
             return facts.weights
         needed = max(facts.weights, self.least(model)) + facts.batch
-        return min(needed, self._meter.room + self._residents.leaving) if facts.pages else needed
+        return min(needed, self._meter.room + self.residents.leaving) if facts.pages else needed
 
     def least(self, model: str) -> int:
         """Bytes below which a model's load is not tried; 0 for unknown."""
@@ -60,7 +62,7 @@ class Prospects:
     @property
     def obtainable(self) -> int:
         """Bytes that would be free at most if all left that may."""
-        return self._residents.obtainable(self._meter.room, self._meter.held - self._held_beside)
+        return self.residents.obtainable(self._meter.room, self._meter.held - self._held_beside)
 
     def expect(self, model: str, create: Callable[[str], ModelPluginInterface]) -> None:
         """Estimate what a model will take; what goes wrong is for its load to tell.
@@ -81,16 +83,16 @@ class Prospects:
         Raises:
             WeightsError: If the plugin pages its weights, and they cannot be read.
         """
-        estimated = replace(self._records.estimate(model, plugin), used_at=self.facts(model).used_at)
+        estimated = replace(self.records.estimate(model, plugin), used_at=self.facts(model).used_at)
         self._away[model] = estimated
         return estimated
 
     def left(self, model: str, facts: Facts) -> None:
         """Take in what was known of a model that has left."""
         self._away[model] = replace(facts, resident=False)
-        if not self._residents.evictable:
+        if not self.residents.evictable:
             # Now it can be told from what libraries have, which no eviction gives back.
-            self._held_beside = self._meter.held - self._residents.staying
+            self._held_beside = self._meter.held - self.residents.staying
 
     def refusal(self, model: str) -> ModelTooLarge:
         """Why a model cannot be loaded here and now."""
@@ -100,5 +102,5 @@ class Prospects:
             needed=self.shortfalls.needed(model),
             obtainable=self.obtainable,
             total=self._meter.profile().total,
-            pinned=self._residents.pinned,
+            pinned=self.residents.pinned,
         )

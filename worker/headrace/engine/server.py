@@ -36,7 +36,7 @@ _LOOK_SECONDS = 1.0
 class EngineServer:
     """Receives windows, loads plugins on their first job, streams outcomes back.
 
-    Three threads: one receives, one prepares, the main one loads and infers.
+    Three threads: one receives, one prepares, the main one loads and infers. A fourth one loads beside batches.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class EngineServer:
         self._inbox = Inbox()
         self._report = Report(connection.sendall)
         self._residency = Residency(manager, meter, store, placing=placing, on_evicting=self._on_evicting)
+        self._arrivals = self._residency.arrivals
         self._turns = Turns(self._residency)
         self._cancelled: set[int] = set()
         self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
@@ -57,8 +58,13 @@ class EngineServer:
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         self._report.send(Ready())
         while not self._inbox.closed:
-            lines = self._inbox.wait(_LOOK_SECONDS)
-            self._turns.evict_expired(lines)
+            # While a model is loaded beside them only those on the device have turns: nobody comes, and nobody goes.
+            loading = self._arrivals.loader.model
+            lines = self._inbox.wait(_LOOK_SECONDS, only=self._residency.resident if loading else None)
+            if self._arrivals.loader.ended:
+                self._land()
+            elif not loading:
+                self._turns.evict_expired(lines)
             if lines:
                 self._take_turn(lines)
         self._preparing.shutdown(cancel_futures=True)
@@ -68,6 +74,8 @@ class EngineServer:
         if len(lines) > 1 or self._residency.resident:
             self._expect(lines)
         turn = self._turns.choose(lines)
+        if self._begins_beside(turn):
+            return
         windows = self._inbox.take(turn.model, self._executor.window(turn.model))
         item_ids = [item[0] for waiting in windows for item in waiting.window.items]
         self._turns.note(turn.model, len(item_ids))
@@ -124,6 +132,34 @@ class EngineServer:
         self._report.send(_loaded(turn.model, resident))
         return resident
 
+    def _begins_beside(self, turn: Turn) -> bool:
+        """Begin to load a model while others run, if it is to be loaded and may be so."""
+        model = turn.model
+        if turn.evict or model in self._residency.resident or self._residency.refuses(model):
+            return False
+        item_ids = self._inbox.item_ids(model)
+        # What goes wrong before it begins is told by the load that then stops the others.
+        with contextlib.suppress(HeadraceError):
+            return self._arrivals.begin(
+                model,
+                within=lambda: self._report.stage("load", model, item_ids),
+                then=self._inbox.wake,
+                land_now=self._land,
+            )
+        return False
+
+    def _land(self) -> None:
+        """Take in what was loaded beside batches; if it failed, its items hear of it in their turn."""
+        model = self._arrivals.loader.model
+        try:
+            with self._report.stage("load", model, self._inbox.item_ids(model)):
+                resident = self._arrivals.land()
+        except HeadraceError as error:
+            self._report.send(LoadFailed(model=model, reason=str(_as_setup_failure(model, error))))
+        else:
+            if resident:
+                self._report.send(_loaded(model, resident))
+
     def _on_evicting(self, model: str) -> None:
         """Wait until what is being prepared is through: what comes after it sees that its model has gone."""
         self._preparing.submit(lambda: None).result()
@@ -156,6 +192,8 @@ class EngineServer:
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Window):
+            if message.load_alone:
+                self._arrivals.loader.alone.add(message.model)
             plugin = self._manager.get(message.model)
             entries = self._prepare(plugin, message) if plugin else None
             self._inbox.put(Waiting(message, entries, time.monotonic()))

@@ -32,6 +32,10 @@ class Shortfalls:
         self._meter.begin(exactly=False)
         self._watched = model
 
+    def unwatch(self) -> None:
+        """The load runs beside batches: what it takes can't be told from what they do."""
+        self._watched = ""
+
     def note(self, model: str, error: BaseException) -> None:
         """Take in that memory ended for a load."""
         peak = self._meter.end() if self._watched == model else None

@@ -1,5 +1,6 @@
 """ModelStates: what an engine has told of its models."""
 
+from collections.abc import Mapping
 from typing import Literal, TypeGuard
 
 from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Started
@@ -27,6 +28,10 @@ class ModelStates:
         for model, told in self._told.items():
             if not isinstance(told, LoadFailed):
                 self._told[model] = Evicted(model=model)
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Take in why models are not loaded for now, of which engines have died."""
+        self._told |= {model: LoadFailed(model=model, reason=reason) for model, reason in reasons.items()}
 
     def loaded(self, model: str) -> Loaded | None:
         """What a resident model has; None for one that is not."""

@@ -72,11 +72,10 @@ class EngineSupervisor:
         self.models.clear()
         self._listener.on_connected(engine)
 
-    def submit(self, items: Iterable[WorkItem]) -> None:
+    def submit(self, items: Sequence[WorkItem]) -> None:
         """Take responsibility for items: each gets exactly one outcome."""
-        taken = list(items)
-        self._custody.take(taken)
-        for item_ids, error in self._judge.refused(taken):
+        self._custody.take(items)
+        for item_ids, error in self._judge.refused(items):
             self._fail(item_ids, error)
         self._pump()
 
@@ -147,7 +146,8 @@ class EngineSupervisor:
         left = [self._custody.items[item_id] for item_id in item_ids if item_id in self._custody.items]
         while left:
             model = left[0].terms.model
-            window, sent, unsendable = encode_window([item for item in left if item.terms.model == model])
+            mine = [item for item in left if item.terms.model == model]
+            window, sent, unsendable = encode_window(mine, load_alone=model in self._judge.load_alone)
             self._fail(unsendable, InvalidInput("the input has a number, text or depth that no engine can be sent"))
             if window and not self._send(window):
                 break
@@ -221,6 +221,7 @@ class EngineSupervisor:
         logger.error("engine %s: %s; it was running %s", engine.pid, how, describe(running, self._custody.items))
         death = Death(how=how, running=running, overdue=overdue, was_ready=was_ready, sent=self._custody.sent)
         verdict = self._judge.judge(death, self._custody.items)
+        self.models.refuse(verdict.unloadable)
         for item_ids, error in verdict.failed:
             logger.error("failed: %s: %s", name_items(item_ids, self._custody.items), error)
             self._fail(item_ids, error)

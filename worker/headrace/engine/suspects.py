@@ -22,14 +22,18 @@ class Suspects:
     _groups: list[list[int]] = field(default_factory=list)
     _lone_deaths: dict[int, int] = field(default_factory=dict)
 
-    def accuse(self, groups: Iterable[Sequence[int]]) -> list[int]:
+    def accuse(self, groups: Iterable[Sequence[int]], *, alone: bool = True) -> list[int]:
         """Take in the groups that were running when an engine died.
+
+        Args:
+            groups: Their item ids.
+            alone: Whether nothing ran beside them.
 
         Returns:
             Items that are guilty now and must not run again.
         """
         running = [list(group) for group in groups if group]
-        if len(running) == 1 and len(running[0]) == 1:
+        if alone and len(running) == 1 and len(running[0]) == 1:
             return self._died_alone(running[0][0])
         for group in running:
             middle = (len(group) + 1) // 2

@@ -12,7 +12,7 @@ SILENCE_LIMIT = 60.0
 #: Seconds of silence that one look counts at most.
 _LOOK_LIMIT = 1.0
 #: Stages by what keeps the engine from anything else.
-_RANK: tuple[Stage, ...] = ("load", "infer", "prepare")
+_RANK: tuple[Stage, ...] = ("infer", "load", "prepare")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

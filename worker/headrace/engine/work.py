@@ -56,22 +56,26 @@ class Listener(Protocol):
         """The engine died; its descriptors close after this."""
 
 
-def encode_window(items: Sequence[WorkItem]) -> tuple[bytes, list[int], list[int]]:
+def encode_window(items: Sequence[WorkItem], *, load_alone: bool = False) -> tuple[bytes, list[int], list[int]]:
     """Encode items of one model as a `Window`.
 
     JSON allows what msgpack does not: numbers over 64 bits, lone surrogates, any depth.
 
+    Args:
+        items: One or more.
+        load_alone: As `Window` has it.
+
     Returns:
         The message, empty if there is none, the ids of its items, and those of items that cannot be sent.
     """
-    if encoded := _encoded(items):
+    if encoded := _encoded(items, load_alone):
         return encoded, [item.item_id for item in items], []
-    good = [item for item in items if _encoded([item])]
+    good = [item for item in items if _encoded([item], load_alone)]
     sent = [item.item_id for item in good]
-    return _encoded(good), sent, [item.item_id for item in items if item.item_id not in set(sent)]
+    return _encoded(good, load_alone), sent, [item.item_id for item in items if item.item_id not in set(sent)]
 
 
-def _encoded(items: Sequence[WorkItem]) -> bytes:
+def _encoded(items: Sequence[WorkItem], load_alone: bool) -> bytes:  # noqa: FBT001 - private
     if not items:
         return b""
     numbers: dict[int, int] = {}
@@ -79,6 +83,6 @@ def _encoded(items: Sequence[WorkItem]) -> bytes:
     terms = {id(item.terms): item.terms for item in items}
     told = [(each.params, each.deadline, each.expires, each.attempt) for each in terms.values()]
     try:
-        return Window(model=items[0].terms.model, items=rows, terms=told).encode()
+        return Window(model=items[0].terms.model, items=rows, terms=told, load_alone=load_alone).encode()
     except (TypeError, ValueError, OverflowError):
         return b""

@@ -44,7 +44,8 @@ class HostMeter(MemoryMeter):
     @property
     def spare(self) -> int:
         """What has become resident since all was given back: freed, or a plugin's own."""
-        return max(0, self.held - self._floor)
+        # Hazard: what a load takes on another thread is neither.
+        return 0 if self.crowded else max(0, self.held - self._floor)
 
     def begin(self, *, exactly: bool) -> None:
         """Reset the kernel's peak."""

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from headrace.hardware.profile import DeviceProfile
 
@@ -33,12 +35,36 @@ class MemoryMeter(ABC):
         """
         self.profile = profile
         self._utilization = utilization
+        #: Bytes that are kept from batches, and those that this process had when that began.
+        self._reserved = self._held_before = 0
 
     @property
     def room(self) -> int:
         """Bytes that a batch may take now."""
         profile = self.profile()
-        return max(0, profile.free + self.spare - int((1 - self._utilization) * profile.total))
+        return max(0, profile.free + self.spare - int((1 - self._utilization) * profile.total) - self._promised)
+
+    def reserve(self, count: int) -> None:
+        """Keep so many bytes from batches, all that was freed given back: another thread takes them meanwhile."""
+        self._reserved, self._held_before = count, self.held
+
+    def unreserve(self) -> None:
+        """The other thread has what it has."""
+        self._reserved = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether another thread takes memory, so that a peak tells nothing of a batch."""
+        return self._reserved > 0
+
+    @property
+    def _promised(self) -> int:
+        """What of the reserve was not taken yet; between two batches."""
+        return max(0, self._reserved - max(0, self.held - self._held_before)) if self.crowded else 0
+
+    def on_thread(self) -> AbstractContextManager[Any]:
+        """For a thread beside the main one that takes memory of the device, while it does."""
+        return nullcontext()
 
     @property
     @abstractmethod

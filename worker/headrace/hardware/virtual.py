@@ -40,6 +40,8 @@ class VirtualMemory:
         #: Bytes that this process has, and the most that it has had since someone asked.
         self.held = self.peak = 0
         self._lock = threading.RLock()
+        #: Ids of the living storages that were counted, whichever thread made them.
+        self.known: set[int] = set()
 
     @property
     def total(self) -> int:
@@ -101,6 +103,10 @@ class VirtualMeter(MemoryMeter):
         """Collect garbage; tensors in cycles die with it."""
         gc.collect()
 
+    def on_thread(self) -> contextlib.AbstractContextManager[Any]:
+        """Count what the thread makes, too."""
+        return self._memory.enforce()
+
 
 def virtual_profile(memory: VirtualMemory, device: Device) -> DeviceProfile:
     """A virtual device now, as an analyzer tells of a real one."""
@@ -145,18 +151,13 @@ def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[A
     # Nor may transformers load its weights in several.
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
 
-    class CountingMode(TorchDispatchMode):  # type: ignore[misc, unused-ignore]  # has no types
+    class CountingMode(TorchDispatchMode):  # type: ignore[misc, no-untyped-call, unused-ignore]  # has no types
         """Counts storages when an operator returns them, and until they die."""
-
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]  # the same
-            #: Ids of the living.
-            self._known: set[int] = set()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             for owner, count in _owners(tree_leaves(result), torch.Tensor):
-                if id(owner) not in self._known:
+                if id(owner) not in memory.known:
                     self._count(owner, count)
             return result
 
@@ -165,14 +166,14 @@ def _counting_mode(memory: VirtualMemory) -> contextlib.AbstractContextManager[A
                 memory.take(count)
             except MemoryError as error:
                 raise torch.OutOfMemoryError(str(error)) from None
-            self._known.add(id(owner))
+            memory.known.add(id(owner))
             weakref.finalize(owner, self._forget, id(owner), count)
 
         def _forget(self, number: int, count: int) -> None:
-            self._known.discard(number)
+            memory.known.discard(number)
             memory.give(count)
 
-    return CountingMode()
+    return CountingMode()  # type: ignore[no-untyped-call]  # the same
 
 
 def _owners(leaves: list[Any], tensor: Any) -> Iterator[tuple[Any, int]]:

@@ -75,14 +75,58 @@ class PluginManager:
                 seconds the same error is raised at once, since every job in the queue asks again.
             ConfigError: If its configuration has a value that is not allowed.
         """
-        if name not in self._plugins:
-            self._raise_recent_failure(name)
-            try:
-                self._plugins[name] = self._load(name, before_load)
-            except HeadraceError as error:
-                self.note_failure(name, error)
-                raise
-        return self._plugins[name]
+        if name in self._plugins:
+            return self._plugins[name]
+        plugin = self.begin(name, before_load)
+        try:
+            plugin.load_model()
+        except Exception as error:  # noqa: BLE001 - `end` raises it again
+            return self.end(name, plugin, error)
+        return self.end(name, plugin, None)
+
+    def begin(
+        self, name: str, before_load: Callable[[str, ModelPluginInterface], None] = lambda *_: None
+    ) -> ModelPluginInterface:
+        """The plugin of a model that is not loaded, all done but `load_model`; `end` takes what comes of that.
+
+        Raises:
+            HeadraceError: As `load`, save what `load_model` raises.
+        """
+        self._raise_recent_failure(name)
+        try:
+            plugin = self.create(name)
+        except HeadraceError as error:
+            self.note_failure(name, error)
+            raise
+        del self._created[name]
+        try:
+            if plugin.uses_attention and self._attention is not None:
+                plugin.attention = self._attention(plugin.config.dtype)
+            before_load(name, plugin)
+        except Exception as error:  # noqa: BLE001 - `end` raises it again
+            return self.end(name, plugin, error)
+        return plugin
+
+    def end(self, name: str, plugin: ModelPluginInterface, error: BaseException | None) -> ModelPluginInterface:
+        """Take in a plugin whose `load_model` was called, or clean it up.
+
+        Args:
+            name: The model's.
+            plugin: As `begin` gave it.
+            error: What was raised, None if it is loaded.
+
+        Raises:
+            HeadraceError: As `load`; what is none of the interpreter's own ends wrapped in SetupFailed.
+        """
+        if error is None:
+            self._plugins[name] = plugin
+            return plugin
+        _clean_up(name, plugin)
+        if not isinstance(error, Exception):
+            raise error
+        failure = error if isinstance(error, HeadraceError) else _setup_failed(name, error)
+        self.note_failure(name, failure)
+        raise failure
 
     def create(self, name: str) -> ModelPluginInterface:
         """The plugin of a model, initialised at least; the next `load` takes the same one.
@@ -147,20 +191,11 @@ class PluginManager:
             raise self._failures[name].error.with_traceback(None)
         self.forget_failure(name)
 
-    def _load(self, name: str, before_load: Callable[[str, ModelPluginInterface], None]) -> ModelPluginInterface:
-        plugin = self.create(name)
-        del self._created[name]
-        try:
-            if plugin.uses_attention and self._attention is not None:
-                plugin.attention = self._attention(plugin.config.dtype)
-            before_load(name, plugin)
-            plugin.load_model()
-        except Exception as error:
-            _clean_up(name, plugin)
-            if isinstance(error, HeadraceError):
-                raise
-            raise SetupFailed(f"model {name}: load_model raised {describe(error)}") from error
-        return plugin
+
+def _setup_failed(name: str, error: Exception) -> SetupFailed:
+    failure = SetupFailed(f"model {name}: load_model raised {describe(error)}")
+    failure.__cause__ = error
+    return failure
 
 
 def _clean_up(name: str, plugin: ModelPluginInterface) -> None:

@@ -16,7 +16,8 @@ class ModelPluginInterface(ABC):
 
     The engine calls `initialize`, then `load_model`, then `prepare` and `infer` many
     times, then `cleanup`. `prepare` runs on a thread beside `infer`, so it must not
-    touch what `infer` changes. Everything else happens on one thread.
+    touch what `infer` changes. Everything else happens on one thread, but for `load_model`
+    of a plugin that sets `loads_beside`.
 
     Example:
         >>> class Upper(ModelPluginInterface):
@@ -37,6 +38,11 @@ class ModelPluginInterface(ABC):
 
     #: Whether the plugin loads by `placement`, so that a model larger than the device can run.
     pages_weights: ClassVar[bool] = False
+
+    #: Whether `load_model` may run on a thread of its own, while other models' batches run: it must not change what
+    #: they share. `from_pretrained` of transformers sets torch's default number type for all threads for a moment,
+    #: so a model that it loads in another type than float32 must not.
+    loads_beside: ClassVar[bool] = False
 
     #: Where the weights are to be; set before `load_model` if the plugin pages, None for all on the device.
     placement: Placement | None = None
