@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.engine import arrivals
+from headrace.engine import arrivals, loader
 from headrace.engine.messages import Ended, Loaded, LoadFailed, Message, Outcomes, Ready, Started
 from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.manager import PluginManager
@@ -141,6 +141,21 @@ def test_a_stage_names_the_load_until_it_ends(engine: ServedEngine, plugins: dic
         Started(stage="infer", model="a", item_ids=[2]),
     ]
     gate.go.set()
+
+
+def test_without_a_thread_a_model_is_loaded_all_the_same(
+    engine: ServedEngine, plugins: dict[str, Upper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = _gate(plugins)
+    gate.go.set()
+
+    def no_thread(*_: object, **__: object) -> threading.Thread:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(loader.threading, "Thread", no_thread)
+    engine.send(window_of((1, "y"), model="b"), window_of((2, "x"), model="a"))
+    assert _answers(engine.hear(Outcomes, 2)) == {1: "Y", 2: "X"}
+    assert gate.threads == ["engine"]
 
 
 @pytest.mark.parametrize("ends", [True, False])

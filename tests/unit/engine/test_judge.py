@@ -92,8 +92,10 @@ class TestLoadsBesideBatches:
 
     def test_a_load_alone_and_what_is_prepared_beside_it_count_as_ever(self) -> None:
         judge, death = Judge(), _death(_running("load", 2), _running("prepare", 1, model="other"), sent={1, 2})
-        verdicts = [judge.judge(death, _items(2)) for _ in range(STAGE_DEATHS)]
+        items = _items(2) | _items(1, model="other")
+        verdicts = [judge.judge(death, items) for _ in range(STAGE_DEATHS)]
         assert [_failed(each) for each in verdicts] == [{}, {}, {2: EngineDied}]
+        assert [each.suspects for each in verdicts] == [{1}] * STAGE_DEATHS
         assert judge.load_alone == set()
 
 

@@ -100,7 +100,7 @@ class Judge:
         if not stages and death.was_ready and death.sent:
             # It died between two stages: whatever it had is suspect, else this may go on for ever.
             groups = [sorted(death.sent)]
-        self._accuse(groups, death, verdict, alone=not crowded)
+        self._accuse(groups, death, verdict, alone=all(each.stage != "load" for each in stages))
         return verdict
 
     def _accuse(self, groups: Sequence[Sequence[int]], death: Death, verdict: Verdict, *, alone: bool) -> None:

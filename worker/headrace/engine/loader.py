@@ -1,5 +1,6 @@
 """Loader: one model's `load_model` on a thread of its own, while the main one runs batches of others."""
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,6 +9,8 @@ from typing import Any
 from headrace.engine.resident import Facts
 from headrace.hardware.meter import MemoryMeter
 from headrace.sdk.plugin import ModelPluginInterface
+
+logger = logging.getLogger(__name__)
 
 #: How much more than its estimated bytes a load may take while others run.
 _MARGIN = 1.25
@@ -58,15 +61,24 @@ class Loader:
         self._error = None
         self._ended.clear()
         self._meter.reserve(_bytes(facts))
-        threading.Thread(target=self._run, args=(plugin, within, then), name="load", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(plugin, within, then), name="load", daemon=True).start()
+        except RuntimeError:
+            logger.warning("model %s is loaded with nothing beside it: no thread can be started", model)
+            self._run(plugin, within, then)
 
     @property
     def ended(self) -> bool:
         """Whether a load is to be landed."""
         return self._ended.is_set()
 
+    def wait(self) -> None:
+        """Wait for the load's end, which the worker's time limit bounds."""
+        if self.model:
+            self._ended.wait()
+
     def land(self, timeout: float | None = None) -> tuple[str, ModelPluginInterface, BaseException | None] | None:
-        """Wait for the load's end, which the worker's time limit bounds; what came of it, once.
+        """Wait as `wait` does, or for some seconds; what came of the load, once.
 
         Returns:
             The model, its plugin, and what `load_model` has raised; None if there is no load, or it goes on.

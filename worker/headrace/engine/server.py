@@ -151,6 +151,8 @@ class EngineServer:
     def _land(self) -> None:
         """Take in what was loaded beside batches; if it failed, its items hear of it in their turn."""
         model = self._arrivals.loader.model
+        # Before the stage begins in which it is taken in: its thread ends one of the same name.
+        self._arrivals.loader.wait()
         try:
             with self._report.stage("load", model, self._inbox.item_ids(model)):
                 resident = self._arrivals.land()
