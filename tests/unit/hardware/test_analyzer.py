@@ -103,6 +103,13 @@ def test_a_gpu_that_is_lost_has_nothing_and_the_others_go_on(stand_in: StandIn) 
     assert other["total"] == 84 * GIB
 
 
+def test_a_gpu_that_was_lost_before_anybody_looked_does_not_hide_the_others(stand_in: StandIn) -> None:
+    stand_in.change(0, total=0)
+    for visible, uuids in ((None, [UUIDS[2]]), (UUIDS[2], [UUIDS[2]]), ("1", [UUIDS[2]]), ("0,1", [])):
+        with _reader(stand_in, visible) as reader:
+            assert [each["uuid"] for each in reader.read()] == uuids
+
+
 def test_a_driver_that_fails_shows_no_gpus_and_is_asked_again(stand_in: StandIn) -> None:
     with _reader(stand_in) as reader:
         assert len(reader.read()) == 2

@@ -56,12 +56,12 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
   gpu_t gpu;
   int code = read_gpu(index, &gpu, NULL);
   *handle = (void *)((size_t)index + 1);
-  return code;
+  return code ? code : gpu.total ? OK : LOST;
 }
 
 int nvmlDeviceGetUUID(void *handle, char *to, unsigned size) {
   gpu_t gpu;
-  int code = read_gpu((unsigned)((size_t)handle - 1), &gpu, NULL);
+  int code = of(handle, &gpu);
   return code ? code : text(gpu.uuid, to, size);
 }
 

@@ -1,13 +1,29 @@
 """The host: its memory, as far as this control group may use it, and its cores."""
 
 import os
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-#: Where Linux tells a control group's memory limit and use: version 2, then version 1.
-_CGROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+
+class _Version(NamedTuple):
+    """Where Linux tells of a control group's memory: https://docs.kernel.org/admin-guide/cgroup-v2.html#memory."""
+
+    folders: tuple[str, ...]
+    #: What names the line of a process's group in its `cgroup` file.
+    controller: str
+    limit: str
+    used: str
+    #: The line in `memory.stat` of bytes that the kernel takes back from files when it must.
+    reclaimable: bytes
+
+
+_VERSIONS = (
+    _Version(("sys/fs/cgroup", "sys/fs/cgroup/unified"), "", "memory.max", "memory.current", b"inactive_file"),
+    _Version(
+        ("sys/fs/cgroup/memory",), "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", b"total_inactive_file"
+    ),
 )
 
 
@@ -19,13 +35,14 @@ class Memory(NamedTuple):
 
 
 def host_memory(meminfo: Path = Path("/proc/meminfo"), cgroup_root: Path = Path("/")) -> Memory:
-    """The smaller of the host's RAM and this control group's limit, total and free."""
+    """The least of the host's RAM and the limits of this control group and those above it, total and free."""
     told = meminfo.read_bytes()
     host = Memory(total=_kibibytes(told, b"MemTotal:"), free=_kibibytes(told, b"MemAvailable:"))
-    group = _cgroup_memory(cgroup_root)
-    if group is None or group.total >= host.total:
-        return host
-    return Memory(total=group.total, free=min(host.free, group.free))
+    limits = [memory for folder, version in _groups(cgroup_root) if (memory := _limit(folder, version, host.total))]
+    return Memory(
+        total=min([host.total, *(each.total for each in limits)]),
+        free=min([host.free, *(each.free for each in limits)]),
+    )
 
 
 def _kibibytes(told: bytes, field: bytes) -> int:
@@ -33,15 +50,53 @@ def _kibibytes(told: bytes, field: bytes) -> int:
     return int(told[begin : told.index(b"kB", begin)]) * 1024
 
 
-def _cgroup_memory(root: Path) -> Memory | None:
-    for limit_name, usage_name in _CGROUP_FILES:
-        limit_file, usage_file = root / limit_name.lstrip("/"), root / usage_name.lstrip("/")
-        if limit_file.is_file() and usage_file.is_file():
-            limit = limit_file.read_text().strip()
-            if limit == "max":
-                return None
-            return Memory(total=int(limit), free=max(0, int(limit) - int(usage_file.read_text())))
-    return None
+@lru_cache(maxsize=8)
+def _groups(root: Path) -> list[tuple[Path, _Version]]:
+    """Folders of this process's control group and of those above it, as far as they can be seen.
+
+    In a container the mount may be the group's own, and the path one of the host: then the mount alone is there.
+    """
+    found: list[tuple[Path, _Version]] = []
+    for version in _VERSIONS:
+        path = _own_path(root, version.controller)
+        for mount in (root / folder for folder in version.folders):
+            folders = (mount / Path(*path[:depth]) for depth in range(len(path) + 1))
+            found += [(folder, version) for folder in folders if (folder / version.limit).is_file()]
+    return found
+
+
+def _own_path(root: Path, controller: str) -> Sequence[str]:
+    """Parts of the path of this process's control group below the mount."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return ()
+    # As in `4:memory:/a/b`, and `0::/a/b` for version 2.
+    rows = (line.split(":", 2) for line in lines if line.count(":") > 1)
+    path = next((path for _, controllers, path in rows if controller in controllers.split(",")), "")
+    parts = Path(path.lstrip("/")).parts
+    return () if ".." in parts else parts
+
+
+def _limit(folder: Path, version: _Version, host: int) -> Memory | None:
+    try:
+        told = (folder / version.limit).read_text().strip()
+        # Performance: most groups have no limit, or a huge one, and their use takes the kernel a while to sum up.
+        if told == "max" or (limit := int(told)) >= host:
+            return None
+        used = int((folder / version.used).read_text())
+    except OSError:
+        # The process was moved to another group, and this one removed.
+        return None
+    return Memory(total=limit, free=max(0, limit - used + _reclaimable(folder, version)))
+
+
+def _reclaimable(folder: Path, version: _Version) -> int:
+    try:
+        lines: Iterable[list[bytes]] = map(bytes.split, (folder / "memory.stat").read_bytes().splitlines())
+    except OSError:
+        return 0
+    return next((int(line[1]) for line in lines if line[0] == version.reclaimable), 0)
 
 
 def usable_cores() -> int:

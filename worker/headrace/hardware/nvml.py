@@ -1,5 +1,6 @@
 """Nvml: the GPUs that this process may use, as the driver tells of them."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -27,6 +28,8 @@ class Nvml:
         self._lock = threading.Lock()
         self._opened = False
         self._logged: set[str] = set()
+        #: Of GPUs that were seen, by NVML's numbers: one that is lost keeps its place.
+        self._uuids: dict[int, str] = {}
 
     def gpus(self) -> Sequence[str]:
         """UUIDs of the GPUs that may be used, in the order of `visible`: the first is `cuda:0`."""
@@ -72,18 +75,17 @@ class Nvml:
     def _gpus(self) -> Sequence[str]:
         import pynvml
 
-        uuids = [_text(pynvml.nvmlDeviceGetUUID(_handle(index))) for index in range(pynvml.nvmlDeviceGetCount())]
-        return visible_of(uuids, self._visible)
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            # One that was lost before it was ever seen has no place: nobody has been bound to it.
+            with contextlib.suppress(pynvml.NVMLError):
+                self._uuids[index] = _text(pynvml.nvmlDeviceGetUUID(_handle(index)))
+        return visible_of([self._uuids.get(index, "") for index in range(pynvml.nvmlDeviceGetCount())], self._visible)
 
     def _profile(self, device: Device, ours: Collection[int]) -> DeviceProfile:
         import pynvml
 
         uuid = self._gpus()[device.index]
-        handle = next(
-            handle
-            for handle in map(_handle, range(pynvml.nvmlDeviceGetCount()))
-            if _text(pynvml.nvmlDeviceGetUUID(handle)) == uuid
-        )
+        handle = _handle(next(index for index, each in self._uuids.items() if each == uuid))
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         used = {each.pid: int(each.usedGpuMemory or 0) for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
         by_us = sum(count for pid, count in used.items() if pid in ours)
@@ -110,16 +112,20 @@ def visible_of(uuids: Sequence[str], visible: str | None) -> Sequence[str]:
     Example:
         >>> visible_of(["GPU-a1", "GPU-b2"], "1,0"), visible_of(["GPU-a1", "GPU-b2"], "GPU-b,7,0")
         (['GPU-b2', 'GPU-a1'], ['GPU-b2'])
+
+    Args:
+        uuids: In the driver's order; empty for a GPU that cannot be read.
+        visible: CUDA_VISIBLE_DEVICES, or None if it is not set.
     """
     if visible is None:
-        return list(uuids)
+        return [uuid for uuid in uuids if uuid]
     shown: list[str] = []
     for word in (each.strip() for each in visible.split(",")):
         if word.isdecimal():
             found = list(uuids[int(word) : int(word) + 1])
         else:
             found = [uuid for uuid in uuids if word and uuid.startswith(word)]
-        if len(found) != 1 or found[0] in shown:
+        if len(found) != 1 or found[0] in {"", *shown}:
             break
         shown += found
     return shown
