@@ -22,7 +22,7 @@ class HostMeter(MemoryMeter):
 
     The kernel sums resident pages per thread and adds them up in groups of 64, and a library's code gets
     resident as it first runs: hence the error.
-    Where there is no /proc (macOS), no peak is known.
+    Where there is no /proc (macOS), or a sandbox's does not reset or tell the peak, none is known.
     """
 
     error = 2 * 2**20
@@ -31,6 +31,8 @@ class HostMeter(MemoryMeter):
         super().__init__(profile, utilization)
         #: Resident bytes when all that was freed had been given back, and as a batch began.
         self._floor = self._before = 0
+        #: Whether the kernel's peak is one since `begin`.
+        self._watched = False
         self.release()
 
     @property
@@ -52,12 +54,15 @@ class HostMeter(MemoryMeter):
         if exactly:
             self._trim()
         self._before = self.held
-        if _PROCESS.is_dir():
+        try:
             (_PROCESS / "clear_refs").write_bytes(_RESET_PEAK)
+            self._watched = True
+        except OSError:
+            self._watched = False
 
     def end(self) -> Peak | None:
         """The peak beyond what was resident as it began, and beyond the floor."""
-        peak = _peak()
+        peak = _peak() if self._watched else None
         if peak is None:
             return None
         return Peak(max(self.error, peak - self._before), max(self.error, peak - self._floor))
@@ -80,8 +85,8 @@ def _peak() -> int | None:
         status = (_PROCESS / "status").read_text()
     except OSError:
         return None
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    return int(line.split()[1]) * 1024 if line else None
 
 
 @lru_cache(maxsize=1)
