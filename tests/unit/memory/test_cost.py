@@ -111,3 +111,15 @@ def test_kept_costs_of_nothing_are_none() -> None:
     model.restore([(Shape(1, 1, 1), 0.0)])
     assert model.samples == 0
     assert model.bound(Shape(1, 1, 1)) == 0.0
+
+
+def test_an_item_of_no_units_is_learned_from_where_all_others_cost_by_units() -> None:
+    model = CostModel()
+    for size in range(10, 130, 10):
+        model.learn(Shape(1, size, size), 1000.0 * size)
+    empty = Shape(1, 0, 0)
+    assert model.bound(empty) == 0.0
+    model.refuse(empty, 10.0)
+    model.learn(empty, 1.0)
+    assert 1.0 <= model.bound(empty) < 1000.0
+    assert 1e5 <= model.bound(Shape(1, 100, 100)) < 2e5

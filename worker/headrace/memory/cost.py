@@ -87,8 +87,9 @@ class CostModel:
         """
         if cost <= 0:
             return
-        if self._count >= _FEW and cost > self.bound(shape):
-            self._scare += cost / self.bound(shape) - 1
+        # What is nothing but units costs nothing where an item has none: no widening makes more of that.
+        if self._count >= _FEW and cost > (bound := self.bound(shape)) > 0:
+            self._scare += cost / bound - 1
         self._scare *= 1 - _FORGIVEN
         self._count += 1
         self._note(shape, cost)
@@ -108,7 +109,7 @@ class CostModel:
         """
         if self._count == 0:
             self._refused = shape, 1.02 * at_least
-        elif (bound := self.bound(shape)) <= at_least:
+        elif 0 < (bound := self.bound(shape)) <= at_least:
             self._scare += 1.02 * at_least / bound - 1
 
     def predict(self, shape: Shape) -> float:
