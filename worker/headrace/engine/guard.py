@@ -188,7 +188,8 @@ class MemoryGuard:
             self._meter.release()
 
     def _failed(self, caught: BaseException) -> Outcome:
-        if is_out_of_memory(caught):
+        # A plugin that leaves by SystemExit because memory ended was not seen to fail for it.
+        if self._failures and is_out_of_memory(caught):
             return Outcome(error=self._out_of_memory())
         return Outcome(error=_as_headrace_error(caught))
 
