@@ -20,10 +20,10 @@ from headrace.sdk.plugin import ModelPluginInterface
 class Plugin(ModelPluginInterface):
     """Makes up items of whatever size the test says."""
 
-    def __init__(self, size: Any) -> None:
+    def __init__(self, size: Any, config: BaseConfig | None = None) -> None:
         self._size = size
         self.batches: list[int] = []
-        self.initialize(BaseConfig(), Device("cpu"))
+        self.initialize(config or BaseConfig(), Device("cpu"))
 
     def load_model(self) -> None:
         """Nothing to load."""
@@ -60,3 +60,9 @@ def test_each_shape_is_run_once(guard: MemoryGuard) -> None:
     rehearse("m", plugin, guard)
     assert plugin.batches[0] == 1
     assert len(plugin.batches) == len(set(plugin.batches))
+
+
+def test_no_batch_has_more_units_than_the_user_allows(guard: MemoryGuard) -> None:
+    plugin = Plugin(7, BaseConfig(max_batch_tokens=30))
+    rehearse("m", plugin, guard)
+    assert plugin.batches == [1, 4]

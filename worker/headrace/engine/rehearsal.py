@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from headrace.engine.guard import MemoryGuard
 from headrace.engine.prepare import has_good_size
 from headrace.memory.shape import Shape
+from headrace.sdk.config import BaseConfig
 from headrace.sdk.messages import Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -43,6 +44,12 @@ def _batches(plugin: ModelPluginInterface) -> Iterator[list[Prepared]]:
                 logger.warning("made-up items are not run: sample(%d) gave the size %r", size, item.size)
                 return
             shape = Shape.of([item.size] * count)
-            if shape not in seen and count <= (plugin.config.max_batch_size or count):
+            if shape not in seen and _allowed(shape, plugin.config):
                 seen.add(shape)
                 yield [item] * count
+
+
+def _allowed(shape: Shape, config: BaseConfig) -> bool:
+    """Whether a plan would have such a batch; a lone item runs whatever its size."""
+    most, tokens = config.max_batch_size or shape.items, config.max_batch_tokens or shape.padded
+    return shape.items == 1 or (shape.items <= most and shape.padded <= tokens)
