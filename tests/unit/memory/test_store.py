@@ -29,6 +29,8 @@ def test_another_model_version_device_or_configuration_is_another_matter(tmp_pat
 
 @pytest.mark.parametrize("text", [
     "", "[]", '{"weights": 1}', '{"weights":1,"load_seconds":1,"memory":[[1]],"time":[]}',
+    '{"weights":1,"load_seconds":1,"memory":[[{"items":1,"units":1,"longest":1}]],"time":[]}',
+    '{"weights":1' + 400 * "0" + ',"load_seconds":1,"memory":[],"time":[]}',
     '{"weights":Infinity,"load_seconds":1,"memory":[],"time":[]}',
     '{"weights":-1,"load_seconds":1,"memory":[],"time":[]}',
     '{"weights":1,"load_seconds":NaN,"memory":[],"time":[]}',

@@ -69,7 +69,7 @@ class CostStore:
             )
         except FileNotFoundError:
             return Costs()
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
             logger.warning("costs of %s are learned anew, since what was kept cannot be read: %s", key.model, error)
             return Costs()
 
