@@ -10,6 +10,7 @@ import torch
 from headrace.engine.residency import Residency
 from headrace.engine.shortfall import too_large
 from headrace.errors import ModelTooLarge, SetupFailed
+from headrace.hardware.virtual import VirtualMemory
 from headrace.plugins.manager import RETRY_AFTER
 from headrace.sdk import Prepared
 from tests.utils.residents import MIB, World
@@ -277,6 +278,19 @@ def test_a_model_arrives_beside_others_only_if_nobody_need_leave_and_its_size_is
 def test_an_item_that_needs_the_room_of_a_load_beside_it_waits_and_gets_it(world: World) -> None:
     resident = world.residency.load("a")
     assert _begin(world, "b")
+    # It has its memory, and was not taken in.
+    world.residency.arrivals.loader.wait()
     (outcome,) = resident.guard.infer(resident.plugin, [Prepared(size=50 * MIB // 1000)])
     assert outcome.error is None
     assert world.log[-3:] == ["landed", "quiesce", "cleanup b"]
+
+
+def test_a_device_that_does_not_tell_what_it_has_refuses_nothing_and_nobody_leaves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.residency.load("a")
+    monkeypatch.setattr(VirtualMemory, "total", 0)
+    assert not world.residency.refuses("large")
+    monkeypatch.setattr(VirtualMemory, "take", lambda *_: None)
+    world.residency.load("b")
+    assert world.residency.resident == ["a", "b"]

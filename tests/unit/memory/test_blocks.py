@@ -92,7 +92,10 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path, content: bytes) -> No
         read_blocks(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"weight_map": 1}', '{"weight_map": {"a": "../b.safetensors"}}', "{}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"weight_map": 1}', '{"weight_map": {"a": 5}}', '{"weight_map": {"a": "../b.safetensors"}}'],
+)
 def test_an_index_that_is_malformed_or_leads_out_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(text)
     with pytest.raises(WeightsError, match=r"index\.json can't be read"):

@@ -123,3 +123,13 @@ def test_an_item_of_no_units_is_learned_from_where_all_others_cost_by_units() ->
     model.learn(empty, 1.0)
     assert 1.0 <= model.bound(empty) < 1000.0
     assert 1e5 <= model.bound(Shape(1, 100, 100)) < 2e5
+
+
+def test_what_is_kept_counts_each_batch_once_however_often_it_is_restored() -> None:
+    model = CostModel()
+    model.learn(Shape.of([5]), 100.0)
+    for _ in range(8):
+        again = CostModel()
+        again.restore(model.kept)
+        model = again
+    assert (model.samples, model.kept) == (1, [(Shape.of([5]), 100.0)])

@@ -1,5 +1,6 @@
 """Lack of memory is recognised from every library, and an error lets go of what it held."""
 
+import errno
 import weakref
 
 import numpy as np
@@ -25,6 +26,7 @@ class Mute(RuntimeError):
     ("error", "tried"),
     [
         (MemoryError(), 0),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 0),
         (MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"), int(7.45 * 2**30)),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), 2 * 2**30),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes."), 4096),
@@ -38,7 +40,9 @@ def test_memory_ended(error: BaseException, tried: int) -> None:
     assert bytes_tried(error) == tried
 
 
-@pytest.mark.parametrize("error", [ValueError("out of memory"), RuntimeError("shapes differ"), Mute(), KeyError()])
+@pytest.mark.parametrize(
+    "error", [ValueError("out of memory"), OSError(2, "none"), RuntimeError("shapes differ"), Mute(), KeyError()]
+)
 def test_it_was_something_else(error: BaseException) -> None:
     assert not is_out_of_memory(error)
     assert bytes_tried(error) == 0

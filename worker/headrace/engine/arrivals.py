@@ -209,10 +209,10 @@ class Arrivals:
             self._departures.evict(victim)
         wanted = max(facts.weights, least) + facts.batch
         residents = self._prospects.residents
-        while wanted > self._meter.room and residents.evictable:
+        while self._prospects.told and wanted > self._meter.room and residents.evictable:
             self._departures.evict(residents.evictable[0])
         self._meter.release()
-        if least > self._meter.room:
+        if self._prospects.told and least > self._meter.room:
             # Hazard: tried all the same, the kernel may end the engine for it, or another process.
             raise self._prospects.refusal(model)
         if plugin.pages_weights:

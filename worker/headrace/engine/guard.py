@@ -118,7 +118,8 @@ class MemoryGuard:
         try:
             return self._measured(plugin, batch)
         except Exception as error:
-            if len(batch) > 1 or not is_out_of_memory(error):
+            # What is raised beside the plugin's own call was not noted as a failure of it.
+            if len(batch) > 1 or not self._failures or not is_out_of_memory(error):
                 raise
             drop_frames(error)
         # Outside the except block: there the exception would keep alive what is to be freed.

@@ -13,6 +13,9 @@ from headrace.sdk.plugin import ModelPluginInterface
 
 logger = logging.getLogger(__name__)
 
+#: More bytes than there can be.
+_UNTOLD = 2**62
+
 
 class Prospects:
     """Knows what a load would take before it begins; one thread uses it."""
@@ -60,8 +63,15 @@ class Prospects:
         return max(self.facts(model).least, self.shortfalls.needed(model))
 
     @property
+    def told(self) -> bool:
+        """Whether the device tells what it has; nothing is refused, and nobody leaves, for what it does not tell."""
+        return self._meter.profile().total > 0
+
+    @property
     def obtainable(self) -> int:
         """Bytes that would be free at most if all left that may."""
+        if not self.told:
+            return _UNTOLD
         return self.residents.obtainable(self._meter.room, self._meter.held - self._held_beside)
 
     def expect(self, model: str, create: Callable[[str], ModelPluginInterface]) -> None:

@@ -60,10 +60,14 @@ class Nvml:
                 self._open()
                 return question()
             except Exception as error:  # noqa: BLE001 - a driver that fails must not take the worker with it
-                if failure not in self._logged and self._opened:
-                    logger.warning("%s: %s", failure, error)
-                    self._logged.add(failure)
+                if self._opened:
+                    self._log(failure, f": {error}")
                 return otherwise
+
+    def _log(self, failure: str, why: str = "") -> None:
+        if failure not in self._logged:
+            logger.warning("%s%s", failure, why)
+            self._logged.add(failure)
 
     def _open(self) -> None:
         if not self._opened:
@@ -79,7 +83,11 @@ class Nvml:
             # One that was lost before it was ever seen has no place: nobody has been bound to it.
             with contextlib.suppress(pynvml.NVMLError):
                 self._uuids[index] = _text(pynvml.nvmlDeviceGetUUID(_handle(index)))
-        return visible_of([self._uuids.get(index, "") for index in range(pynvml.nvmlDeviceGetCount())], self._visible)
+        uuids = [self._uuids.get(index, "") for index in range(pynvml.nvmlDeviceGetCount())]
+        shown = visible_of(uuids, self._visible)
+        if self._visible and uuids and not shown:
+            self._log(f"CUDA_VISIBLE_DEVICES={self._visible} names none of the GPUs {', '.join(uuids)}")
+        return shown
 
     def _profile(self, device: Device, ours: Collection[int]) -> DeviceProfile:
         import pynvml
@@ -87,7 +95,9 @@ class Nvml:
         uuid = self._gpus()[device.index]
         handle = _handle(next(index for index, each in self._uuids.items() if each == uuid))
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        used = {each.pid: int(each.usedGpuMemory or 0) for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+        # What is good to know, and not told of every kind of GPU.
+        processes = _told(lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(handle), [])
+        used = {each.pid: int(each.usedGpuMemory or 0) for each in processes}
         by_us = sum(count for pid, count in used.items() if pid in ours)
         return DeviceProfile(
             device=device,
@@ -98,8 +108,8 @@ class Nvml:
             free=int(memory.free),
             used_by_us=by_us,
             used_by_others=max(0, int(memory.total) - int(memory.free) - by_us),
-            utilisation=pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
-            driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+            utilisation=_told(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, None),
+            driver=_told(lambda: _text(pynvml.nvmlSystemGetDriverVersion()), ""),
         )
 
 
@@ -129,6 +139,15 @@ def visible_of(uuids: Sequence[str], visible: str | None) -> Sequence[str]:
             break
         shown += found
     return shown
+
+
+def _told(question: Callable[[], Any], otherwise: Any) -> Any:
+    import pynvml
+
+    try:
+        return question()
+    except pynvml.NVMLError:
+        return otherwise
 
 
 def _handle(index: int) -> Any:

@@ -63,13 +63,13 @@ def _weight_files(folder: Path) -> Sequence[Path]:
 
 def _index_names(index: Path) -> Sequence[str]:
     try:
-        names = sorted(set(orjson.loads(index.read_bytes())["weight_map"].values()))
+        names = sorted(map(Path, set(orjson.loads(index.read_bytes())["weight_map"].values())))
     except (OSError, KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
         raise _damaged(index) from error
     # Security: an index from elsewhere must not name files outside of its folder.
-    if any(Path(name).name != name for name in names):
+    if any(path.name != str(path) for path in names):
         raise _damaged(index)
-    return names
+    return [str(path) for path in names]
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, int, int]]:

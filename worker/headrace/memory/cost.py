@@ -54,7 +54,7 @@ class CostModel:
     @property
     def kept(self) -> list[Sample]:
         """What it would begin with again."""
-        return [*self._samples, *self._largest]
+        return [*self._samples, *dict.fromkeys(each for each in self._largest if each not in self._samples)]
 
     def restore(self, kept: Sequence[Sample]) -> None:
         """Begin with what another has kept."""
@@ -131,7 +131,7 @@ class CostModel:
         return least * max(1.0, shape.padded / max(1, refused.padded))
 
     def _fit(self) -> None:
-        samples = self.kept
+        samples = [*self._samples, *self._largest]
         # Hazard: the square of a large size is more than 64 bits hold.
         features = np.asarray([shape.features for shape, _ in samples], dtype=np.float64)
         costs = np.asarray([cost for _, cost in samples])

@@ -1,5 +1,6 @@
 """What a lack of memory looks like, in whichever library it was noticed."""
 
+import errno
 import re
 import sys
 import traceback
@@ -48,6 +49,8 @@ def drop_frames(error: BaseException) -> None:
 
 def _tells(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     text = _text(error).lower()

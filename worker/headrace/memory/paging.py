@@ -17,8 +17,6 @@ class Rooms:
     device: int
     #: Of the host's memory, beside a GPU; 0 where the device is a CPU.
     host: int = 0
-    #: Of the disk; None for no limit. Weights that are used as they are stored take none.
-    disk: int | None = None
 
 
 def plan_placement(
@@ -39,8 +37,7 @@ def plan_placement(
         offload_folder: See `Placement`.
 
     Raises:
-        ModelTooLarge: If the largest block and the batch don't fit on the device together, or
-            what is left doesn't fit on disk.
+        ModelTooLarge: If the largest block and the batch don't fit on the device together.
 
     Example:
         >>> place = plan_placement("m", [30, 10, 10, 10], rooms=Rooms(device=55), batch=5)
@@ -61,8 +58,6 @@ def plan_placement(
     on_device, others = _keep_first(blocks, limit)
     on_host, others = _keep_first(others, rooms.host)
     on_disk = sum(others)
-    if rooms.disk is not None and on_disk > rooms.disk:
-        raise _disk_too_small(model, weights, on_disk, rooms.disk)
     return Placement(
         on_device=on_device,
         on_host=on_host,
@@ -89,13 +84,6 @@ def _too_large(model: str, blocks: Sequence[int], rooms: Rooms, batch: int) -> M
         f"model {model} does not fit: its largest module ({_mib(max(blocks))}) and the smallest batch ({_mib(batch)}) "
         f"must be on the device together, and {_mib(rooms.device)} are free there; use a larger device, a smaller "
         "dtype, or end what else uses it"
-    )
-
-
-def _disk_too_small(model: str, weights: int, on_disk: int, room: int) -> ModelTooLarge:
-    return ModelTooLarge(
-        f"model {model} does not fit: {_mib(on_disk)} of its weights ({_mib(weights)}) must lie on disk, and "
-        f"{_mib(room)} are free there; free some, or use a larger device or a smaller dtype"
     )
 
 

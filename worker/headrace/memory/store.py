@@ -1,10 +1,12 @@
 """CostStore: what batches cost, kept between runs."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,7 +82,8 @@ class CostStore:
     def save(self, key: CostKey, costs: Costs) -> None:
         """Keep costs; what prevents it is logged."""
         path = self._folder / key.file_name
-        fresh = path.with_suffix(f".{os.getpid()}")
+        # Hazard: containers that share the folder have the same process ids.
+        fresh = path.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.write_text(json.dumps(asdict(costs)))
@@ -88,6 +91,8 @@ class CostStore:
             fresh.replace(path)
         except OSError as error:
             logger.warning("costs of %s cannot be kept: %s", key.model, error)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
 
 
 def _samples(rows: Any) -> list[Sample]:

@@ -56,7 +56,8 @@ class Trials:
             try:
                 yield
             finally:
-                Path(note.name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(note.name).unlink(missing_ok=True)
 
     def _write(self, shape: Shape, room: int) -> IO[str]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,5 +119,5 @@ def _read(path: Path) -> Failure | None:
             told = json.load(note)
             shape = Shape(int(told["items"]), int(told["units"]), int(told["longest"]))
             return Failure(shape=shape, reached=0, tried=0, room=int(told["room"]), silent=True)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, LookupError, OverflowError):
         return None
