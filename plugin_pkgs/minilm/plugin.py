@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from headrace.errors import InvalidInput, SetupFailed, WeightsError
 from headrace.sdk.config import BaseConfig
-from headrace.sdk.device import Device
+from headrace.sdk.dtypes import choose_dtype
 from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 from plugin_pkgs.minilm.config import MiniLMConfig
@@ -18,8 +18,6 @@ from plugin_pkgs.minilm.shards import Shards
 
 T = TypeVar("T")
 
-#: CPU flags of hardware that multiplies in bfloat16.
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 #: Numbers in the weights: 30,522 words and 6 layers of 384.
 _PARAMETERS = 22_565_376
 #: Numbers per token that are alive at once: input, intermediate (four times as wide), output.
@@ -117,24 +115,3 @@ def _tokenizer(folder: Path, max_length: int) -> Tokenizer:
     tokenizer.enable_truncation(max_length)
     tokenizer.no_padding()
     return tokenizer
-
-
-def choose_dtype(wanted: str, device: Device) -> torch.dtype:
-    """The number type that is meant by a configuration's `dtype` on a device.
-
-    `auto` is bfloat16 where the hardware multiplies in it, since elsewhere it is emulated and slow.
-    """
-    if wanted != "auto":
-        chosen: torch.dtype = getattr(torch, wanted)
-        return chosen
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.kind == "cuda" else cpu_has_bf16()
-    return torch.bfloat16 if fast else torch.float32
-
-
-def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU multiplies in bfloat16; elsewhere it is emulated and slow."""
-    try:
-        text = cpuinfo.read_text()
-    except OSError:
-        return False
-    return not _BF16_FLAGS.isdisjoint(text.split())

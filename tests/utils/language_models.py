@@ -40,3 +40,22 @@ def write_model(folder: Path, *, width: int = 512, dtype: str = "float32", exper
         model = auto_class.from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder)
     return folder
+
+
+def write_tokenizer(folder: Path) -> Path:
+    """Write a tokenizer of bytes with a chat template beside a model."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = ["<|turn|>", "<|end|>", *alphabet]
+    tokenizer = Tokenizer(models.BPE(vocab={word: number for number, word in enumerate(words)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    turn = "<|turn|>{{ each['role'] }} {{ each['content'] }}<|end|>"
+    template = "{% for each in messages %}" + turn + "{% endfor %}<|turn|>assistant "
+    marks = {"bos_token": words[0], "eos_token": words[1]}
+    fast: Any = PreTrainedTokenizerFast
+    made = fast(tokenizer_object=tokenizer, chat_template=template, **marks)
+    made.save_pretrained(folder)
+    return folder

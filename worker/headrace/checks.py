@@ -35,6 +35,7 @@ class Checks:
             model,
             manifest.input_schema,
             params_schema=manifest.params_schema,
+            beside=manifest.beside_names,
             max_input_bytes=self._max_input_bytes,
         )
         return check

@@ -38,6 +38,11 @@ def _default_state_dir() -> Path:
     return Path(base) / "headrace"
 
 
+def _default_cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "headrace"
+
+
 _PREFIX = "HEADRACE_"
 #: Variables that are no settings: the file with the settings, and an option of `headrace flower` and `up`.
 _NO_SETTINGS = ("CONFIG", "FLOWER_BASIC_AUTH")
@@ -65,6 +70,8 @@ class Settings(BaseSettings):
     broker: Literal["auto", "bundled"] = "auto"
     #: Folder of the embedded broker's data, logs and locks.
     state_dir: Path = Field(default_factory=_default_state_dir)
+    #: Folder of weights that `headrace models pull` has fetched.
+    cache_dir: Path = Field(default_factory=_default_cache_dir)
     #: Folders searched for plugins, separated by `:` in the environment.
     plugin_path: Annotated[list[Path], NoDecode] = []
     #: One table of configuration values per model.

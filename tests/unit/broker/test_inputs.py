@@ -59,3 +59,14 @@ def test_params_are_held_against_their_schema() -> None:
         check.check_params({})
     with pytest.raises(InvalidInput, match="it has none named 'dtype'"):
         _check().check_params({"dtype": "float16"})
+
+
+def test_params_beside_an_input_are_checked_as_params() -> None:
+    params = {"type": "object", "properties": {"seed": {"type": "integer"}}, "additionalProperties": False}
+    schema = SCHEMA | {"additionalProperties": False}
+    check = InputCheck("m", schema, params_schema=params, beside=frozenset({"seed"}), max_input_bytes=100)
+    assert check.size({"text": "a", "seed": 3}) == 21
+    with pytest.raises(InvalidInput, match=r"params\['seed'\] for m"):
+        check.size({"text": "a", "seed": "3"})
+    with pytest.raises(InvalidInput, match="input for m"):
+        check.size({"text": "a", "sead": 3})

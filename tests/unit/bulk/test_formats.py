@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.bulk.formats import Row, read_rows, write_row
+from headrace.bulk.formats import Fields, Row, read_rows, write_row
 from headrace.errors import InferenceFailed, InvalidLine, PluginError
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -25,7 +25,7 @@ json_values = st.recursive(
 
 
 def rows(data: bytes, *, field: str = "text", **options: int) -> list[Row]:
-    return list(read_rows(io.BytesIO(data), field=field, target="text", **options))
+    return list(read_rows(io.BytesIO(data), Fields(name=field, target="text"), **options))
 
 
 def written(output: Any, error: Any = None, *, custom_id: str | int = "a") -> tuple[Any, dict[str, Any]]:
@@ -42,6 +42,14 @@ def test_a_line_becomes_the_models_input() -> None:
     assert rows(b'{"custom_id": "x", "body": "hi", "other": 1}\n', field="body") == [
         Row(number=1, custom_id="x", input={"text": "hi"})
     ]
+
+
+def test_other_fields_of_an_input_and_params_beside_it_come_along() -> None:
+    fields = Fields(name="body", target="prompt", others=frozenset({"messages"}), params=frozenset({"seed"}))
+    lines = [b'{"messages": [], "seed": 1, "day": 2}', b'{"body": "a", "seed": 3}', b'{"seed": 4}']
+    found = list(read_rows(io.BytesIO(b"\n".join(lines)), fields))
+    assert [row.input for row in found] == [{"messages": [], "seed": 1}, {"prompt": "a", "seed": 3}, None]
+    assert "has no field 'body'" in str(found[2].error)
 
 
 def test_blank_lines_are_counted_and_skipped() -> None:
@@ -116,7 +124,7 @@ def test_a_huge_line_is_never_in_memory() -> None:
             self.left -= 1
             return b"x" * size if self.left > 0 else b""
 
-    assert [str(row.error) for row in read_rows(Huge(), field="text", target="text", max_line_bytes=100)] == [
+    assert [str(row.error) for row in read_rows(Huge(), Fields(name="text", target="text"), max_line_bytes=100)] == [
         "line 1 is too long: split its input"
     ]
 

@@ -69,6 +69,16 @@ def test_entries_are_in_the_windows_order_with_their_times_and_params() -> None:
     ]
 
 
+def test_params_beside_an_input_stand_over_those_of_the_job() -> None:
+    window = window_of((1, {"text": "a", "top": 5}), (2, {"text": "b"}), params={"top": 3, "seed": 1})
+    plugin = Plugin(lambda item: Prepared(data=item.input, params=item.params))
+    entries = prepare_window(plugin, window, beside=frozenset({"top"}))
+    assert [(entry.prepared.data, entry.prepared.params) for entry in entries] == [
+        ({"text": "a"}, {"top": 5, "seed": 1}),
+        ({"text": "b"}, {"top": 3, "seed": 1}),
+    ]
+
+
 def test_a_window_without_trouble_is_prepared_in_one_call() -> None:
     plugin = Plugin(_length)
     prepare_window(plugin, _window("a", "b", "c"))

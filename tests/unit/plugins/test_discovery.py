@@ -119,7 +119,7 @@ def test_an_unknown_model_is_refused_with_a_guess_and_what_was_left_out(tmp_path
 
 
 def test_a_name_like_no_other_gets_no_guess() -> None:
-    with pytest.raises(UnknownModel, match=r"unknown model 'zzz'\. Known models: minilm"):
+    with pytest.raises(UnknownModel, match=r"unknown model 'zzz'\. Known models: .*minilm"):
         discover().get("zzz")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import jsonschema_rs
@@ -9,6 +10,7 @@ import orjson
 
 from headrace.broker.params import ParamsCheck, compile_schema
 from headrace.errors import InputTooLarge, InvalidInput
+from headrace.sdk.beside import split
 
 
 class InputCheck:
@@ -20,11 +22,22 @@ class InputCheck:
         schema: dict[str, Any],
         *,
         params_schema: dict[str, Any] | None = None,
+        beside: AbstractSet[str] = frozenset(),
         max_input_bytes: int,
     ) -> None:
+        """Compile the schemas.
+
+        Args:
+            model: Its name.
+            schema: Of its inputs.
+            params_schema: Of a job's params; None for a model that takes none.
+            beside: Params that may stand beside an input.
+            max_input_bytes: Of an input's JSON.
+        """
         self._model = model
         self._validator = compile_schema(model, schema)
         self._params = ParamsCheck(model, params_schema or {})
+        self._beside = beside
         self._max_input_bytes = max_input_bytes
 
     def size(self, value: Any) -> int:
@@ -47,8 +60,11 @@ class InputCheck:
                 f"input for {self._model} has {size} bytes, more than max_input_bytes = {self._max_input_bytes}: "
                 "split it or raise HEADRACE_MAX_INPUT_BYTES"
             )
+        given, own = split(value, self._beside)
+        if own:
+            self._params.check(own)
         try:
-            self._validator.validate(value)
+            self._validator.validate(given)
         except jsonschema_rs.ValidationError as error:
             where = "".join(f"[{step!r}]" for step in error.instance_path)
             raise InvalidInput(f"input{where} for {self._model}: {error.message}") from None

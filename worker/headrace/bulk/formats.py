@@ -32,23 +32,42 @@ class Row:
     error: HeadraceError | None = None
 
 
-def read_rows(stream: BinaryIO, *, field: str, target: str, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Row]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fields:
+    """What of a line is for the model."""
+
+    #: The field in the file, and the model's input field that its value goes to.
+    name: str
+    target: str
+    #: Other fields that an input may have, and params that may stand beside them.
+    others: frozenset[str] = frozenset()
+    params: frozenset[str] = frozenset()
+
+    def input_of(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        """The input that a line has; None if it has none."""
+        found = {name: line[name] for name in line if name in self.others and name != self.name}
+        if self.name in line:
+            found[self.target] = line[self.name]
+        return found | {name: line[name] for name in line if name in self.params} if found else None
+
+
+def read_rows(stream: BinaryIO, fields: Fields, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Row]:
     """Read lines `{"custom_id"?, <field>: ...}`: a row for each that is not blank, the bad ones too.
 
     Args:
         stream: The file; at most one line of it is in memory.
-        field: Name of the field in the file.
-        target: Name of the model's input field that its value goes to.
+        fields: What of a line is for the model.
         max_line_bytes: Most bytes of one line.
 
     Example:
         >>> import io
-        >>> [row.input for row in read_rows(io.BytesIO(b'{"body": "hi"}'), field="body", target="text")]
-        [{'text': 'hi'}]
+        >>> fields = Fields(name="body", target="text", params=frozenset({"seed"}))
+        >>> [row.input for row in read_rows(io.BytesIO(b'{"body": "hi", "seed": 3, "day": 4}'), fields)]
+        [{'text': 'hi', 'seed': 3}]
     """
     for number, line in _lines(stream, max_line_bytes):
         try:
-            yield _row(number, line, field, target)
+            yield _row(number, line, fields)
         except InvalidLine as error:
             yield Row(number=number, custom_id=f"line-{number}", error=error)
 
@@ -88,13 +107,13 @@ def _lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
             yield number, line
 
 
-def _row(number: int, line: bytes | None, field: str, target: str) -> Row:
+def _row(number: int, line: bytes | None, fields: Fields) -> Row:
     value = _parse(number, line)
     custom_id = _custom_id(number, value)
-    if field in value:
-        return Row(number=number, custom_id=custom_id, input={target: value[field]})
+    if given := fields.input_of(value):
+        return Row(number=number, custom_id=custom_id, input=given)
     names = ", ".join(repr(name[:40]) for name in list(value)[:_MOST_KEYS_SHOWN]) or "nothing"
-    error = InvalidLine(f"line {number} has no field {field!r} but {names}: choose the field with --field")
+    error = InvalidLine(f"line {number} has no field {fields.name!r} but {names}: choose the field with --field")
     return Row(number=number, custom_id=custom_id, error=error)
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from headrace.broker.access import open_broker
-from headrace.bulk.formats import Row, read_rows, write_row
+from headrace.bulk.formats import Fields, Row, read_rows, write_row
 from headrace.bulk.options import RunOptions
 from headrace.bulk.output import output_errors
 from headrace.bulk.workers import Workers
 from headrace.client import Client, MapItem
 from headrace.errors import HeadraceError
 from headrace.launcher import log_file
+from headrace.sdk.manifest import PluginManifest
 from headrace.settings import Settings
 
 
@@ -79,8 +80,7 @@ def run(
         workers = Workers(client, options, log, note)
         stack.callback(workers.close)
         workers.ensure()
-        target = manifest.field or "text"
-        rows = read_rows(source, field=options.field or target, target=target)
+        rows = read_rows(source, _fields(manifest, options.field))
         summary = _pump(client, workers, rows, sink, options, progress)
         if not summary.failures:
             # Nothing in it that anybody would want to read.
@@ -121,6 +121,12 @@ def _pump(
             workers.note_progress()
             progress(summary)
     return summary
+
+
+def _fields(manifest: PluginManifest, name: str | None) -> Fields:
+    target = manifest.field or "text"
+    others = frozenset(manifest.input_schema.get("properties", {})) - {target}
+    return Fields(name=name or target, target=target, others=others, params=manifest.beside_names)
 
 
 def _input_of(row: Row) -> Any:

@@ -51,6 +51,7 @@ def root(
     context.obj = {"traceback": traceback}
 
 
-for verb in (run, up, worker, submit, result, models, plan, flower, doctor, health):
+for verb in (run, up, worker, submit, result, plan, flower, doctor, health):
     app.command()(verb)
+app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")

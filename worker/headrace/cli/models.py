@@ -1,7 +1,9 @@
 """`headrace models`: what can be asked of whom."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from headrace.errors import BrokerUnavailable
 
@@ -13,11 +15,17 @@ if TYPE_CHECKING:
 _COLUMNS = ("model", "task", "version", "devices", "workers", "state", "waiting", "dead", "from")
 
 
-def models() -> None:
+models = typer.Typer()
+
+
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context) -> None:
     """List the models, and who serves them.
 
     Names what is wrong with plugins that cannot be used. Works without a broker.
     """
+    if context.invoked_subcommand is not None:
+        return
     from headrace.cli.output import note, print_table
     from headrace.plugins.discovery import discover
     from headrace.settings import get_settings
@@ -33,6 +41,25 @@ def models() -> None:
     print_table(_COLUMNS, rows_of(here, published, workers, depth))
     for problem in catalog.problems:
         note(f"problem [{problem.code}]: {problem}")
+
+
+@models.command("pull")
+def pull_weights(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As `headrace models` lists it.")],
+) -> None:
+    """Fetch a model's weights, check them and convert them, if they are not here yet."""
+    from headrace.cli.output import note
+    from headrace.errors import ConfigError
+    from headrace.plugins.discovery import discover
+    from headrace.plugins.factory import PluginFactory
+    from headrace.sdk.pull import pull
+    from headrace.settings import get_settings
+
+    settings = get_settings()
+    _, config = PluginFactory(settings.models).load_class(discover(settings.plugin_path).get(model))
+    if config.weights is None:
+        raise ConfigError(f"model {model} names no weights: write them under [models.{model}.weights]")
+    typer.echo(pull(config.weights, note))
 
 
 def _published(

@@ -1,9 +1,12 @@
 """Preparation: items in, entries out, whatever a plugin's `prepare` raises."""
 
+from collections.abc import Set as AbstractSet
+
 from headrace.engine.batch import Entry
 from headrace.engine.bisect import bisecting
 from headrace.engine.messages import Window
 from headrace.errors import BatchLawBroken, HeadraceError, InferenceFailed, describe
+from headrace.sdk.beside import split
 from headrace.sdk.messages import Item, Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -11,12 +14,22 @@ from headrace.sdk.plugin import ModelPluginInterface
 LARGEST_SIZE = 2**40
 
 
-def prepare_window(plugin: ModelPluginInterface, window: Window, arrived: float = 0.0) -> list[Entry]:
-    """Prepare a window's items; one that makes `prepare` raise carries the error alone."""
+def prepare_window(
+    plugin: ModelPluginInterface, window: Window, arrived: float = 0.0, *, beside: AbstractSet[str] = frozenset()
+) -> list[Entry]:
+    """Prepare a window's items; one that makes `prepare` raise carries the error alone.
+
+    Args:
+        plugin: It is loaded.
+        window: Items of it.
+        arrived: Monotonic seconds when the window came.
+        beside: Params that may stand beside an input; they stand over those of the job.
+    """
     items = [
-        Item(input=value, params=params, attempt=attempt)
+        Item(input=given, params=params | own if own else params, attempt=attempt)
         for _, value, number in window.items
         for params, _, _, attempt in (window.terms[number],)
+        for given, own in (split(value, beside),)
     ]
     prepared = bisecting(
         plugin.prepare, items, kind=Prepared, failed=lambda caught: Prepared(error=_as_headrace_error(caught))

@@ -174,7 +174,8 @@ class EngineServer:
         if self._manager.get(window.model) is not plugin:
             return None
         with self._report.stage("prepare", window.model, [item[0] for item in window.items]):
-            return prepare_window(plugin, window, time.monotonic())
+            beside = self._manager.manifest(window.model).beside_names
+            return prepare_window(plugin, window, time.monotonic(), beside=beside)
 
     def _receive(self) -> None:
         try:

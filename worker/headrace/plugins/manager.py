@@ -10,6 +10,7 @@ from headrace.plugins.catalog import Catalog
 from headrace.plugins.factory import PluginFactory
 from headrace.sdk.attention import AttentionStrategy
 from headrace.sdk.device import Device
+from headrace.sdk.manifest import PluginManifest
 from headrace.sdk.plugin import ModelPluginInterface
 
 logger = logging.getLogger(__name__)
@@ -140,9 +141,13 @@ class PluginManager:
             self._created[name] = self._factory.create(self._catalog.get(name), self._device)
         return self._created[name]
 
+    def manifest(self, name: str) -> PluginManifest:
+        """The manifest of a model's plugin."""
+        return self._catalog.get(name).manifest
+
     def version(self, name: str) -> str:
         """The version of a model's plugin, as its manifest has it."""
-        return self._catalog.get(name).manifest.version
+        return self.manifest(name).version
 
     def note_failure(self, name: str, error: HeadraceError) -> None:
         """Have the next loads raise this for `RETRY_AFTER` seconds."""

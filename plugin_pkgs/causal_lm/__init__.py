@@ -1,0 +1,1 @@
+"""Any causal language model of transformers', named by the user's configuration."""

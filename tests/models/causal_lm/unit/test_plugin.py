@@ -1,0 +1,62 @@
+"""What a text is made of: stop strings, ends, counts, log-probabilities."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.errors import WeightsError
+from headrace.sdk import Item, ModelPluginInterface
+from headrace.sdk.testing import create_plugin, infer
+from tests.utils.language_models import write_model, write_tokenizer
+
+MANIFEST = Path(__file__).parents[4] / "plugin_pkgs" / "causal_lm" / "plugin_manifest.json"
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelPluginInterface]:
+    folder = write_tokenizer(write_model(tmp_path_factory.mktemp("weights"), width=64))
+    plugin = create_plugin(MANIFEST, overrides={"weights": {"path": str(folder)}, "dtype": "float32"})
+    plugin.load_model()
+    yield plugin
+    plugin.cleanup()
+
+
+def _ask(plugin: ModelPluginInterface, prompt: Any, **params: Any) -> dict[str, Any]:
+    prepared = plugin.prepare([Item(input={"prompt": prompt}, params=params)])
+    assert prepared[0].error is None
+    (output,) = infer(plugin, prepared)
+    return dict(output)
+
+
+def test_a_text_is_cut_before_the_first_stop_string(plugin: ModelPluginInterface) -> None:
+    # A temperature makes this model's random weights say something that can be read.
+    whole = next(
+        told
+        for seed in range(50)
+        if len((told := _ask(plugin, "Once", max_tokens=40, temperature=9.0, seed=seed))["text"]) > 3
+    )
+    stop = whole["text"][2]
+    seed = next(seed for seed in range(50) if _ask(plugin, "Once", max_tokens=40, temperature=9.0, seed=seed) == whole)
+    cut = _ask(plugin, "Once", max_tokens=40, temperature=9.0, seed=seed, stop=[stop, "no such text"])
+    assert (cut["text"], cut["finish_reason"]) == (whole["text"][: whole["text"].index(stop)], "stop")
+    assert cut["tokens"] == whole["tokens"][: len(cut["tokens"])]
+
+
+def test_counts_are_those_of_prompt_and_text(plugin: ModelPluginInterface) -> None:
+    told = _ask(plugin, [5, 6, 7], max_tokens=4)
+    assert told["usage"] == {"prompt_tokens": 3, "completion_tokens": len(told["tokens"])}
+    assert told["finish_reason"] in ("length", "stop")
+
+
+def test_log_probabilities_come_where_they_are_asked_for(plugin: ModelPluginInterface) -> None:
+    told = _ask(plugin, [5, 6, 7], max_tokens=4, logprobs=2)
+    assert [len(each["top"]) for each in told["logprobs"]] == [2] * len(told["tokens"])
+    assert all(each["logprob"] <= 0 for each in told["logprobs"])
+    assert "logprobs" not in _ask(plugin, [5, 6, 7], max_tokens=4)
+
+
+def test_without_weights_it_says_where_to_name_them() -> None:
+    with pytest.raises(WeightsError, match=r"\[models\.<name>\.weights\]"):
+        create_plugin(MANIFEST).load_model()

@@ -1,0 +1,133 @@
+"""CausalLMPlugin: any causal language model of transformers', by configuration alone."""
+
+from collections.abc import Sequence as Several
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from headrace.errors import HeadraceError, SetupFailed, WeightsError
+from headrace.sdk.config import BaseConfig
+from headrace.sdk.dtypes import choose_dtype
+from headrace.sdk.generation.attention import NAME
+from headrace.sdk.generation.blocks import blocks_of
+from headrace.sdk.generation.generation import Generation
+from headrace.sdk.generation.model import PagedModel
+from headrace.sdk.generation.prompts import Prompts
+from headrace.sdk.generation.sampling import SamplingParams
+from headrace.sdk.generation.sequence import Finished, Request
+from headrace.sdk.messages import Item, Outcome, Prepared
+from headrace.sdk.paging import load_pretrained
+from headrace.sdk.plugin import ModelPluginInterface
+
+
+class CausalLMConfig(BaseConfig):
+    """What a user may set of a model that generates."""
+
+    #: A batch has many texts, each of many passes.
+    batch_time_limit: float = Field(default=1800.0, gt=0)
+    #: Tokens of a prompt and its text together; None for what the model was trained with.
+    context: int | None = Field(default=None, ge=2)
+    #: Sequences that generate at once.
+    max_running: int = Field(default=32, ge=1)
+    #: Tokens of one forward pass, those of prompts that join besides one of each sequence.
+    step_tokens: int = Field(default=256, ge=1)
+
+
+class CausalLMPlugin(ModelPluginInterface):
+    """Generates text for prompts and chats."""
+
+    config_class: ClassVar[type[BaseConfig]] = CausalLMConfig
+
+    config: CausalLMConfig
+    _model: PagedModel | None = None
+    _prompts: Prompts | None = None
+    _ends: Several[int] = ()
+
+    def load_model(self) -> None:
+        """Read tokenizer and weights."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if self.config.weights is None:
+            raise WeightsError("the model has no weights: name them under [models.<name>.weights]")
+        folder = self.config.weights.resolve()
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = load_pretrained(
+            AutoModelForCausalLM,
+            folder,
+            dtype=choose_dtype(self.config.dtype, self.device),
+            device=self.device,
+            attn_implementation=NAME,
+        )
+        self._ends = _ends_of(model.generation_config.eos_token_id)
+        self._model = PagedModel(model)
+        context = min(self.config.context or self._model.context, self._model.context)
+        self._prompts = Prompts(tokenizer, vocabulary=self._model.vocabulary, context=context)
+
+    def prepare(self, items: Several[Item]) -> list[Prepared]:
+        """Encode prompts; the size of an item is the tokens that it may have in the end."""
+        return [self._prepare(item) for item in items]
+
+    def _prepare(self, item: Item) -> Prepared:
+        try:
+            request = self._loaded_prompts.request(item.input, item.params)
+        except HeadraceError as error:
+            return Prepared(params=item.params, error=error)
+        size = len(request.prompt) + request.params.max_tokens
+        return Prepared(size=size, data=request, params=item.params)
+
+    def infer(self, batch: Several[Prepared]) -> list[Outcome]:
+        """Generate all of a batch to their ends; who has ended makes room for the next."""
+        generation = self._generation(batch)
+        finished: dict[int, Finished] = {}
+        for key, item in enumerate(batch):
+            generation.add(key, item.data)
+        while generation.keys:
+            finished.update({each.key: each for each in generation.step()})
+        return [self._outcome(finished[key], item.data) for key, item in enumerate(batch)]
+
+    def _generation(self, batch: Several[Prepared]) -> Generation:
+        model, most = self._loaded_model, self.config.max_running
+        # As many as the largest of them that run at once can have.
+        blocks = sum(sorted((blocks_of(item.size) for item in batch), reverse=True)[:most])
+        return Generation(model, blocks=blocks, most=most, step_tokens=self.config.step_tokens, ends=self._ends)
+
+    def _outcome(self, finished: Finished, request: Request) -> Outcome:
+        if finished.error is not None:
+            return Outcome(error=finished.error)
+        output: dict[str, Any] = {
+            "text": self._loaded_prompts.text(finished.tokens, request.params.stop),
+            "tokens": finished.tokens,
+            "finish_reason": finished.reason,
+            "usage": {"prompt_tokens": finished.prompt_tokens, "completion_tokens": len(finished.tokens)},
+        }
+        if request.params.logprobs is not None:
+            output["logprobs"] = [{"logprob": own, "top": best} for own, best in finished.logprobs]
+        return Outcome(output=output)
+
+    def cleanup(self) -> None:
+        """Drop weights and tokenizer."""
+        self._model = self._prompts = None
+
+    def sample(self, size: int) -> Prepared:
+        """A prompt of so many tokens, and one token more: what takes longer needs no more memory."""
+        count = max(2, min(size, self._loaded_prompts.context))
+        request = Request(prompt=[0] * (count - 1), params=SamplingParams(max_tokens=1))
+        return Prepared(size=count, data=request)
+
+    @property
+    def _loaded_model(self) -> PagedModel:
+        if self._model is None:
+            raise SetupFailed("the model is used before load_model")
+        return self._model
+
+    @property
+    def _loaded_prompts(self) -> Prompts:
+        if self._prompts is None:
+            raise SetupFailed("the model is used before load_model")
+        return self._prompts
+
+
+def _ends_of(told: int | list[int] | None) -> list[int]:
+    if told is None:
+        return []
+    return told if isinstance(told, list) else [told]
