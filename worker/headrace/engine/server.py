@@ -156,8 +156,11 @@ class EngineServer:
         try:
             with self._report.stage("load", model, self._inbox.item_ids(model)):
                 resident = self._arrivals.land()
-        except HeadraceError as error:
-            self._report.send(LoadFailed(model=model, reason=str(_as_setup_failure(model, error))))
+        except Exception as caught:  # noqa: BLE001 - as in `_run`
+            error = _as_setup_failure(model, caught)
+            # Whatever failed, its measuring too: else it would be loaded again and again, and nobody answered.
+            self._manager.note_failure(model, error)
+            self._report.send(LoadFailed(model=model, reason=str(error)))
         else:
             if resident:
                 self._report.send(_loaded(model, resident))

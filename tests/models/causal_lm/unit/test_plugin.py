@@ -44,6 +44,15 @@ def test_a_text_is_cut_before_the_first_stop_string(plugin: ModelPluginInterface
     assert cut["tokens"] == whole["tokens"][: len(cut["tokens"])]
 
 
+def test_a_stop_string_is_seen_whole_whose_characters_are_several_tokens_each(plugin: ModelPluginInterface) -> None:
+    stop = "水車" * 6
+    (item,) = plugin.prepare([Item(input={"prompt": "a"}, params={"stop": stop})])
+    tokens = plugin.prepare([Item(input={"prompt": stop})])[0].data.prompt
+    assert len(tokens) == 3 * len(stop)
+    assert item.data.is_stop([5] * 9 + tokens)
+    assert not item.data.is_stop([5] * 9 + tokens[:-1])
+
+
 def test_counts_are_those_of_prompt_and_text(plugin: ModelPluginInterface) -> None:
     told = _ask(plugin, [5, 6, 7], max_tokens=4)
     assert told["usage"] == {"prompt_tokens": 3, "completion_tokens": len(told["tokens"])}

@@ -10,8 +10,8 @@ from headrace.sdk.generation.sampling import SamplingParams
 from headrace.sdk.generation.sequence import Request
 from headrace.sdk.manifest import describe_errors
 
-#: Tokens behind which a stop string is looked for: those that its characters have, and a word before them.
-_BEFORE_STOP = 8
+#: Bytes of a character at most, and tokens before a stop string that are looked at with it.
+_CHARACTER_BYTES, _BEFORE_STOP = 4, 8
 
 
 class Prompts:
@@ -95,10 +95,10 @@ class Prompts:
     def _stops_at(self, stop: tuple[str, ...]) -> Callable[[list[int]], bool]:
         if not stop:
             return lambda _: False
-        most = max(map(len, stop)) + _BEFORE_STOP
+        most = _CHARACTER_BYTES * max(map(len, stop)) + _BEFORE_STOP
 
         def is_stop(tokens: list[int]) -> bool:
-            # A token has one character at least.
+            # A token has one byte at least, not one character.
             text: str = self._tokenizer.decode(tokens[-most:], skip_special_tokens=True)
             return any(each in text for each in stop)
 
