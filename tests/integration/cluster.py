@@ -6,12 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.client import Client
+from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.launcher import Launcher
 from headrace.sdk.device import Device
 from headrace.settings import Settings, get_settings
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 _FOREIGN = ("HEADRACE_REDIS_URL", "REDIS_URL", "HEADRACE_CONFIG")
+
+
+def forget_settings() -> None:
+    """Have settings be read anew, and devices that follow from them."""
+    get_settings.cache_clear()
+    get_hardware_analyzer.cache_clear()
 
 
 @contextmanager
@@ -25,13 +32,13 @@ def isolated_settings(folder: Path) -> Iterator[Settings]:
     )
     for name in _FOREIGN:
         os.environ.pop(name, None)
-    get_settings.cache_clear()
+    forget_settings()
     try:
         yield get_settings()
     finally:
         os.environ.clear()
         os.environ.update(before)
-        get_settings.cache_clear()
+        forget_settings()
 
 
 class Cluster:

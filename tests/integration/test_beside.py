@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.client import Client
-from headrace.settings import get_settings
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import Cluster, forget_settings
 from tests.utils.plugins import write_plugin
 
 pytestmark = pytest.mark.integration
@@ -61,10 +60,10 @@ def deaths(settings: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         write_plugin(tmp_path / "plugins" / name, source=SOURCE.format(deaths=str(deaths), pause=pause))
     monkeypatch.setenv("HEADRACE_PLUGIN_PATH", str(tmp_path / "plugins"))
     monkeypatch.setenv("HEADRACE_VIRTUAL_MEMORY", "32MiB")
-    get_settings.cache_clear()
+    forget_settings()
     yield deaths
     monkeypatch.undo()
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def test_jobs_are_answered_while_another_model_is_loaded(deaths: Path, client: Client, cluster: Cluster) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.client import Client
-from headrace.settings import get_settings
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import Cluster, forget_settings
 
 pytestmark = pytest.mark.integration
 
@@ -19,7 +18,7 @@ def _configure(monkeypatch: pytest.MonkeyPatch, ledger: Path) -> None:
     config = {"claim": 1, "fatal": SURVIVED, "ledger": str(ledger)}
     monkeypatch.setenv("HEADRACE_MODELS", json.dumps({"hungry": config}))
     monkeypatch.setenv("HEADRACE_VIRTUAL_MEMORY", "1GiB")
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def _begun(ledger: Path) -> list[int]:

@@ -11,10 +11,9 @@ import pytest
 
 from headrace.broker.embedded import EmbeddedBroker
 from headrace.client import Client
-from headrace.hardware.analyzer import get_hardware_analyzer
 from headrace.memory.blocks import read_blocks
-from headrace.settings import Settings, get_settings
-from tests.integration.cluster import Cluster
+from headrace.settings import Settings
+from tests.integration.cluster import Cluster, forget_settings
 from tests.integration.commands import headrace
 from tests.utils.language_models import write_model
 from tests.utils.waiting import wait_until
@@ -33,16 +32,11 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def configure(models: dict[str, Any], memory: int) -> None:
         monkeypatch.setenv("HEADRACE_MODELS", json.dumps(models))
         monkeypatch.setenv("HEADRACE_VIRTUAL_MEMORY", str(memory))
-        _forget()
+        forget_settings()
 
     yield configure
     monkeypatch.undo()
-    _forget()
-
-
-def _forget() -> None:
-    get_settings.cache_clear()
-    get_hardware_analyzer.cache_clear()
+    forget_settings()
 
 
 @contextmanager

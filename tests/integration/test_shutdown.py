@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from headrace.client import Client
-from headrace.settings import Settings, get_settings
-from tests.integration.cluster import Cluster
+from headrace.settings import Settings
+from tests.integration.cluster import Cluster, forget_settings
 from tests.integration.commands import processes_of, started
 from tests.utils.waiting import wait_until
 
@@ -55,7 +55,7 @@ def test_a_job_that_outlasts_every_warm_shutdown_loses_no_attempt_and_is_complet
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HEADRACE_WORKER_WARM_SHUTDOWN_TIMEOUT", "0.2")
-    get_settings.cache_clear()
+    forget_settings()
     client, ledger = cluster.client, tmp_path / "begun"
     job = client.submit("faulty", {"text": "slow", "do": "sleep", "seconds": 4.0, "path": str(ledger)})
     for stops in range(1, 4):

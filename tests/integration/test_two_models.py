@@ -8,8 +8,7 @@ import pytest
 
 from headrace.client import Client
 from headrace.consumer.prefetch import SETTLE
-from headrace.settings import get_settings
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import Cluster, forget_settings
 from tests.utils.plugins import write_plugin
 from tests.utils.waiting import wait_until
 
@@ -54,10 +53,10 @@ def loads(settings: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_plugin(tmp_path / "plugins" / name, source=SOURCE.format(name=name, loads=str(loads), weights=8 * MIB))
     monkeypatch.setenv("HEADRACE_PLUGIN_PATH", str(tmp_path / "plugins"))
     monkeypatch.setenv("HEADRACE_VIRTUAL_MEMORY", "15MiB")
-    get_settings.cache_clear()
+    forget_settings()
     yield loads
     monkeypatch.undo()
-    get_settings.cache_clear()
+    forget_settings()
 
 
 def _ask(client: Client, seconds: float) -> None:
