@@ -55,6 +55,15 @@ def test_each_worker_has_three_chunks_and_workers_are_counted_now_and_then() -> 
     assert chunking.in_flight == 13
 
 
+def test_a_model_that_runs_many_at_once_has_as_many_in_flight_however_slow_it_is() -> None:
+    clock = Clock()
+    chunking = Chunking(lambda: 2, concurrency=lambda: 32, clock=clock)
+    chunking.ran(8, 4.0)
+    assert (chunking.size, chunking.in_flight) == (2, 2 * 48 + 1)
+    chunking.ran(2, 100.0)
+    assert (chunking.size, chunking.in_flight) == (1, 2 * 96 + 1)
+
+
 def test_small_chunks_of_a_fast_model_are_many() -> None:
     chunking = Chunking(lambda: 2, chunk_size=50)
     chunking.ran(50, 0.1)

@@ -15,6 +15,8 @@ MOST_BYTES = 1024 * 1024
 _SECONDS_IN_FLIGHT = 3.0
 #: Chunks in flight for each worker at least and at most; and one more for all.
 _FEWEST, _MOST_IN_FLIGHT, _FOR_ALL = 3, 32, 1
+#: Chunks in flight for each worker at most of a model whose items run so many at once; they are small.
+_MOST_CONTINUOUS = 128
 #: Seconds between two looks how many workers there are.
 _LOOK_SECONDS = 2.0
 
@@ -33,6 +35,7 @@ class Chunking:
         self,
         workers: Callable[[], int],
         *,
+        concurrency: Callable[[], int] = lambda: 0,
         chunk_size: int | None = None,
         max_chunks: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -41,16 +44,18 @@ class Chunking:
 
         Args:
             workers: Counts those that serve the model.
+            concurrency: Items that run at once in a worker and are answered one by one, 0 for a model of batches.
             chunk_size: Inputs in every chunk; None to choose.
             max_chunks: Chunks in flight; None to choose.
             clock: Monotonic seconds.
         """
         self._count = workers
+        self._ask_concurrency = concurrency
         self._fixed_size = chunk_size
         self._max_chunks = max_chunks
         self._clock = clock
         self._look_at = clock()
-        self._workers = 1
+        self._workers, self._concurrency = 1, 0
         #: Items per second of one worker; 0 while nothing is known.
         self._rate = 0.0
         #: Inputs in the next chunk.
@@ -76,6 +81,8 @@ class Chunking:
             return self._max_chunks
         if self._clock() >= self._look_at:
             self._look_at = self._clock() + _LOOK_SECONDS
-            self._workers = max(1, self._count())
+            self._workers, self._concurrency = max(1, self._count()), self._ask_concurrency()
         wanted = min(self._rate * _SECONDS_IN_FLIGHT / self.size, _MOST_IN_FLIGHT)
-        return self._workers * max(_FEWEST, round(wanted)) + _FOR_ALL
+        # As above: those that run, those that wait in the worker, and those in the queue.
+        at_once = min(_FEWEST * self._concurrency / self.size, _MOST_CONTINUOUS)
+        return self._workers * max(_FEWEST, round(wanted), round(at_once)) + _FOR_ALL

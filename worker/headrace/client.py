@@ -214,7 +214,9 @@ class Client:
             jobs=flight,
             read=lambda source: check.sized(read(source)),
             on_wait=self._waiter.patiently(on_wait),
-            chunking=Chunking(flight.count_workers, chunk_size=chunk_size, max_chunks=max_chunks),
+            chunking=Chunking(
+                flight.count_workers, concurrency=flight.concurrency, chunk_size=chunk_size, max_chunks=max_chunks
+            ),
         )
         # Not inside broker_errors: what reading `inputs` raises is the caller's own.
         yield from mapper.run(inputs, ordered=ordered)

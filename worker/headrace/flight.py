@@ -66,6 +66,14 @@ class Flight:
             return len(Registry(self.client).serving(self.model))
         return 0
 
+    def concurrency(self) -> int:
+        """How many items a worker runs at once that answers them one by one; 0 for none, and while Redis is away."""
+        with contextlib.suppress(BrokerUnavailable), broker_errors(self.url):
+            served = [each.served.get(self.model) for each in Registry(self.client).serving(self.model)]
+            # A worker of another version may not tell it.
+            return max((each.get("concurrency", 0) for each in served if each), default=0)
+        return 0
+
     def discard(self, job_ids: Sequence[str]) -> None:
         """Delete results that were read."""
         self.sent.forget(job_ids)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Started
+from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Progress, Started
 from headrace.engine.states import ModelStates
 
 LOADED = Loaded(
@@ -68,3 +68,13 @@ def test_the_reason_of_a_failure_is_told_while_it_lasts_and_where_weights_are() 
     states.note(replace(LOADED, paged="half on disk"))
     assert states.note_of("m") == "half on disk"
     assert states.note_of("never") == ""
+
+
+def test_progress_is_that_of_the_last_word_and_ends_with_the_engine() -> None:
+    states = ModelStates()
+    states.note(Progress(model="m", done={1: 5, 2: 7}))
+    states.note(Progress(model="m", done={2: 9, 3: 1}))
+    assert states.progress("m", [1, 2]) == 9
+    assert states.progress("other", [1]) == 0
+    states.clear()
+    assert states.progress("m", [2]) == 0

@@ -23,6 +23,8 @@ class ServedModel(TypedDict):
     weights: int
     #: Items per second of the last batches, None before the first.
     rate: float | None
+    #: Items that run at once and are answered one by one; 0 where batches run to their end.
+    concurrency: int
     #: Why it cannot be used, or where else its weights are; else empty.
     note: str
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import redis
 
@@ -57,7 +58,9 @@ class Dispatcher:
         """The lane of a model."""
         if model not in self._lanes:
             self._lanes[model] = Lane(model)
-        return self._lanes[model]
+        lane, loaded = self._lanes[model], self._supervisor.models.loaded(model)
+        lane.concurrency = loaded.concurrency if loaded else 0
+        return lane
 
     def put(self, job: Job) -> None:
         """Line a job up; `feed` hands it over."""
@@ -113,6 +116,7 @@ class Dispatcher:
         for job, count in taken:
             if not job.started:
                 # Celery sends task-started and remembers the pid of who runs it.
+                job.request.progress = partial(self._supervisor.models.progress, job.model, job.item_ids)
                 job.request.on_accepted(self._supervisor.engine_pid or 0, time.monotonic())
             items = job.hand_over(count)
             lane.handed += len(items)

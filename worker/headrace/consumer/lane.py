@@ -31,6 +31,8 @@ class Lane:
     def __init__(self, model: str) -> None:
         self.model = model
         self.rate = Rate()
+        #: Items that run at once and are answered one by one, 0 where batches run to their end.
+        self.concurrency = 0
         self._jobs: deque[Job] = deque()
         #: Items that were not handed over; a count, since it is asked for every message.
         self.waiting = 0
@@ -41,8 +43,8 @@ class Lane:
 
     @property
     def window(self) -> int:
-        """Items in one window, by the measured rate."""
-        return self.rate.window
+        """Items in one window: by the measured rate, and as many as run at once."""
+        return max(self.rate.window, self.concurrency)
 
     @property
     def held(self) -> int:

@@ -1,6 +1,6 @@
 """JobRequest: Celery's request, except that a revoke is settled behind the fence like any outcome."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from headrace.broker.results import LOST_HEADER
 class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
     """What Celery makes of the message of an infer task."""
 
+    #: How far it is, in tokens say; for `celery inspect active`.
+    progress: Callable[[], int] = staticmethod(lambda: 0)
     #: Celery's own name for whether a revoke was announced.
     _already_revoked: bool
 
@@ -36,6 +38,10 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no types
     def is_revoked(self) -> bool:
         """Whether a revoke was announced."""
         return bool(self._already_revoked)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature
+        """What `celery inspect active` shows."""
+        return {**super().info(safe), "progress": self.progress()}
 
     def publishes(self) -> bool:
         """Whether its outcome sends other messages: links, the next of a chain, a part of a chord."""

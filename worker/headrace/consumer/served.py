@@ -16,5 +16,6 @@ def _served(name: str, models: ModelStates, dispatcher: Dispatcher) -> ServedMod
         state=models.state(name, busy=lane.handed > 0) or "",
         weights=loaded.weights if loaded else 0,
         rate=lane.rate.value,
+        concurrency=loaded.concurrency if loaded else 0,
         note=models.note_of(name),
     )

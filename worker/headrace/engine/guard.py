@@ -59,7 +59,8 @@ class MemoryGuard:
         """
         self._meter = meter
         self.allowance = allowance
-        self._make_room = make_room
+        #: Has others leave for so many bytes.
+        self.make_room = make_room
         self._trials = trials
         self._clock = clock
         #: The room for which it was planned, and whether a batch would have been larger with more.
@@ -123,7 +124,7 @@ class MemoryGuard:
                 raise
             drop_frames(error)
         # Outside the except block: there the exception would keep alive what is to be freed.
-        self._make_room(self._failures[-1].needed)
+        self.make_room(self._failures[-1].needed)
         self._meter.release()
         return self._measured(plugin, batch)
 

@@ -69,6 +69,12 @@ class Inbox:
             self._woken = False
             return {} if self.closed else self._lines(self._wanted(only))
 
+    def has(self, model: str) -> bool:
+        """Whether a window of a model waits that is prepared, or is yet to be."""
+        # Performance: no lock, since it is asked between two steps; what has just come is seen after the next.
+        mine = [each for each in tuple(self._waiting) if each.window.model == model]
+        return any(each.entries is None or each.entries.done() for each in mine)
+
     def item_ids(self, model: str) -> list[int]:
         """Of all that waits for a model."""
         with self._changed:

@@ -86,7 +86,8 @@ class Judge:
         """
         verdict = Verdict()
         stages = [death.overdue] if death.overdue else death.running
-        crowded = {each.stage for each in stages} >= {"load", "infer"}
+        begun = {each.stage for each in stages}
+        crowded = "load" in begun and not begun.isdisjoint({"infer", "generate"})
         for load in (each for each in stages if each.stage == "load"):
             if crowded:
                 self.load_alone.add(load.model)

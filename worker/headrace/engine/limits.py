@@ -28,8 +28,8 @@ class Limits:
             return self._load_time_limit
         loaded = self._models.loaded(started.model)
         own = loaded.batch_time_limit if loaded else _UNKNOWN_LIMIT
-        if started.stage == "prepare":
-            # A window has many jobs' items: the limit of one is none of the others'.
+        if started.stage in {"prepare", "generate"}:
+            # They have many jobs' items: the limit of one is none of the others'.
             return own
         named = (items.get(item_id) for item_id in started.item_ids)
         return min([own, *(item.terms.time_limit for item in named if item and item.terms.time_limit)])

@@ -13,7 +13,7 @@ from headrace.broker import codec
 from headrace.errors import HeadraceError, error_from_wire
 
 #: What an engine may be busy with when it dies.
-Stage = Literal["load", "prepare", "infer"]
+Stage = Literal["load", "prepare", "infer", "generate"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +83,8 @@ class Loaded(Message):
     max_batch_tokens: int | None
     #: Seconds that one `infer` call may take.
     batch_time_limit: float
+    #: Items that run at once and are answered one by one; 0 where batches run to their end.
+    concurrency: int = 0
     #: Bytes of the device that the weights take.
     weights: int = 0
     #: Where else weights are, in words; empty if all are on the device.
@@ -128,6 +130,15 @@ class Outcomes(Message):
     #: Seconds that the items' batch took; 0 for items that never ran.
     seconds: float
     outcomes: list[tuple[int, Any, dict[str, Any] | None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress(Message):
+    """How far items are that run step by step."""
+
+    model: str
+    #: By their ids: tokens, or whatever the plugin counts.
+    done: dict[int, int]
 
 
 class Decoder:

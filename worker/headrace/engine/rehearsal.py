@@ -8,6 +8,7 @@ from headrace.engine.guard import MemoryGuard
 from headrace.engine.prepare import has_good_size
 from headrace.memory.shape import Shape
 from headrace.sdk.config import BaseConfig
+from headrace.sdk.continuous import ContinuousPluginInterface
 from headrace.sdk.messages import Prepared
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -35,7 +36,8 @@ def rehearse(model: str, plugin: ModelPluginInterface, guard: MemoryGuard) -> No
 def _batches(plugin: ModelPluginInterface) -> Iterator[list[Prepared]]:
     """From small to large, each shape once."""
     seen: set[Shape] = set()
-    for count in _COUNTS:
+    # What runs step by step takes as much of the device for one prompt as for many.
+    for count in (1,) if isinstance(plugin, ContinuousPluginInterface) else _COUNTS:
         for size in _SIZES:
             item = plugin.sample(size)
             if item is None:

@@ -6,10 +6,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from headrace.engine.batch import BatchExecutor, Entry
+from headrace.engine.continuous import ContinuousExecutor
 from headrace.engine.inbox import Inbox, Waiting
 from headrace.engine.messages import Cancel, Decoder, Evicted, Loaded, LoadFailed, Message, Ready, Shutdown, Window
 from headrace.engine.outcomes import Answer, Report
@@ -23,6 +24,7 @@ from headrace.hardware.meter import MemoryMeter
 from headrace.memory.residency import Turn
 from headrace.memory.store import CostStore
 from headrace.plugins.manager import PluginManager
+from headrace.sdk.continuous import ContinuousPluginInterface
 from headrace.sdk.messages import Outcome
 from headrace.sdk.plugin import ModelPluginInterface
 
@@ -51,6 +53,7 @@ class EngineServer:
         self._turns = Turns(self._residency)
         self._cancelled: set[int] = set()
         self._executor = BatchExecutor(report=self._report, cancelled=self._cancelled.__contains__)
+        self._continuous = ContinuousExecutor(report=self._report, meter=meter, cancelled=self._cancelled)
         self._preparing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
 
     def serve(self) -> None:
@@ -60,28 +63,33 @@ class EngineServer:
         while not self._inbox.closed:
             # While a model is loaded beside them only those on the device have turns: nobody comes, and nobody goes.
             loading = self._arrivals.loader.model
-            lines = self._inbox.wait(_LOOK_SECONDS, only=self._residency.resident if loading else None)
+            patience = 0.0 if self._continuous.busy else _LOOK_SECONDS
+            waiting = self._inbox.wait(patience, only=self._residency.resident if loading else None)
+            lines = self._continuous.with_begun(waiting)
             if self._arrivals.loader.ended:
                 self._land()
             elif not loading:
                 self._turns.evict_expired(lines)
             if lines:
-                self._take_turn(lines)
+                self._take_turn(lines, waiting)
+            else:
+                self._continuous.rest()
         self._preparing.shutdown(cancel_futures=True)
         self._residency.close()
 
-    def _take_turn(self, lines: Mapping[str, Line]) -> None:
+    def _take_turn(self, lines: Mapping[str, Line], waiting: Container[str]) -> None:
         if len(lines) > 1 or self._residency.resident:
             self._expect(lines)
         turn = self._turns.choose(lines)
         if self._begins_beside(turn):
             return
-        windows = self._inbox.take(turn.model, self._executor.window(turn.model))
+        windows = self._inbox.take(turn.model, self._executor.window(turn.model)) if turn.model in waiting else ()
         item_ids = [item[0] for waiting in windows for item in waiting.window.items]
         self._turns.note(turn.model, len(item_ids))
         self._run(turn, windows, item_ids)
-        self._cancelled.difference_update(item_ids)
-        if self._inbox.idle:
+        if not self._continuous.busy:
+            self._cancelled.difference_update(item_ids)
+        if self._inbox.idle and not self._continuous.busy:
             # Cancelled after their turn: nothing that waits is among them.
             self._cancelled.clear()
 
@@ -101,21 +109,25 @@ class EngineServer:
             self._report.send(LoadFailed(model=model, reason=str(error)))
             self._report.answer(model, 0.0, _all_failed(item_ids, error))
         else:
-            self._run_on(resident, windows, item_ids)
+            self._run_on(model, resident, windows, item_ids)
             self._residency.touch(model)
             self._residency.keep()
 
-    def _run_on(self, resident: Resident, turn: Sequence[Waiting], item_ids: list[int]) -> None:
-        model = turn[0].window.model
+    def _run_on(self, model: str, resident: Resident, turn: Sequence[Waiting], item_ids: list[int]) -> None:
         try:
-            self._prepare_and_infer(model, resident, turn)
+            entries = self._entries(resident, turn)
+            if isinstance(resident.plugin, ContinuousPluginInterface):
+                windows = [waiting.window for waiting in turn]
+                self._continuous.run(model, resident, windows, entries, joins=lambda: self._inbox.has(model))
+            else:
+                self._executor.run(model, resident.plugin, entries, resident.guard)
         except Exception as caught:
             logger.exception("a window of %s could not be run", model)
             error = InferenceFailed(f"the engine could not run the item: {describe(caught)}")
             # Items that have an outcome already keep it: the worker takes the first one.
             self._report.answer(model, 0.0, _all_failed(item_ids, error))
 
-    def _prepare_and_infer(self, model: str, resident: Resident, turn: Sequence[Waiting]) -> None:
+    def _entries(self, resident: Resident, turn: Sequence[Waiting]) -> list[Entry]:
         futures = [waiting.entries or self._prepare(resident.plugin, waiting.window) for waiting in turn]
         entries: list[Entry] = []
         for waiting, future in zip(turn, futures, strict=True):
@@ -124,7 +136,7 @@ class EngineServer:
                 # The model was evicted before it came to this window, and is back.
                 prepared = self._prepare(resident.plugin, waiting.window).result()
             entries += prepared or []
-        self._executor.run(model, resident.plugin, entries, resident.guard)
+        return entries
 
     def _load(self, turn: Turn, item_ids: list[int]) -> Resident:
         with self._report.stage("load", turn.model, item_ids):
@@ -168,6 +180,8 @@ class EngineServer:
     def _on_evicting(self, model: str) -> None:
         """Wait until what is being prepared is through: what comes after it sees that its model has gone."""
         self._preparing.submit(lambda: None).result()
+        for window in self._continuous.suspend(model):
+            self._inbox.put(Waiting(window, None, time.monotonic()))
         self._report.send(Evicted(model=model))
 
     def _prepare(self, plugin: ModelPluginInterface, window: Window) -> Future[list[Entry] | None]:
@@ -210,13 +224,14 @@ class EngineServer:
 
 
 def _loaded(model: str, resident: Resident) -> Loaded:
-    config = resident.plugin.config
+    plugin, config = resident.plugin, resident.plugin.config
     return Loaded(
         model=model,
         seconds=resident.load_seconds,
         max_batch_size=config.max_batch_size,
         max_batch_tokens=config.max_batch_tokens,
         batch_time_limit=config.batch_time_limit,
+        concurrency=plugin.concurrency if isinstance(plugin, ContinuousPluginInterface) else 0,
         weights=resident.weights,
         paged=in_words(resident.plugin.placed),
     )

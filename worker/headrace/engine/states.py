@@ -1,9 +1,9 @@
 """ModelStates: what an engine has told of its models."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeGuard
 
-from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Started
+from headrace.engine.messages import Ended, Evicted, Loaded, LoadFailed, Message, Progress, Started
 
 #: As `headrace models` shows them; a model that has had no job here has none.
 State = Literal["STARTING", "READY", "BUSY", "EVICTED", "SETUP_FAILED"]
@@ -14,17 +14,22 @@ class ModelStates:
 
     def __init__(self) -> None:
         self._told: dict[str, Loaded | LoadFailed | Evicted | Started] = {}
+        #: Of models that run step by step, how far each item is, by its id.
+        self._progress: dict[str, dict[int, int]] = {}
 
     def note(self, message: Message) -> None:
         """Take in what concerns a model's state; the rest is none of its business."""
         if isinstance(message, Loaded | LoadFailed | Evicted) or _begins_loading(message):
             self._told[message.model] = message
+        elif isinstance(message, Progress):
+            self._progress[message.model] = message.done
         elif isinstance(message, Ended) and message.stage == "load":
             # What came of it is told next; nothing, where the engine only looked how large a model is.
             self._told = {model: told for model, told in self._told.items() if not isinstance(told, Started)}
 
     def clear(self) -> None:
         """The engine has gone, and its models with it; why one could not be used holds until it is tried again."""
+        self._progress.clear()
         for model, told in self._told.items():
             if not isinstance(told, LoadFailed):
                 self._told[model] = Evicted(model=model)
@@ -37,6 +42,11 @@ class ModelStates:
         """What a resident model has; None for one that is not."""
         told = self._told.get(model)
         return told if isinstance(told, Loaded) else None
+
+    def progress(self, model: str, item_ids: Iterable[int]) -> int:
+        """How far items are that run step by step, together: tokens, say."""
+        done = self._progress.get(model, {})
+        return sum(done.get(item_id, 0) for item_id in item_ids)
 
     @property
     def resident(self) -> list[str]:

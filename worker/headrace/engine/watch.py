@@ -12,7 +12,7 @@ SILENCE_LIMIT = 60.0
 #: Seconds of silence that one look counts at most.
 _LOOK_LIMIT = 1.0
 #: Stages by what keeps the engine from anything else.
-_RANK: tuple[Stage, ...] = ("infer", "load", "prepare")
+_RANK: tuple[Stage, ...] = ("infer", "generate", "load", "prepare")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +78,13 @@ class Watch:
     def foremost(self) -> Sequence[int]:
         """Items of the batch that runs; without one those of what it waits for, unless that is a load.
 
+        None either while items run step by step: one that nobody wants leaves with the next step.
+
         To end an engine for an item that is prepared beside a batch, or before a model that must be
         loaded in any case, would cost the others more than the item does.
         """
         foremost = min(self._running.values(), key=lambda each: _RANK.index(each.stage), default=None)
-        return foremost.item_ids if foremost and foremost.stage != "load" else ()
+        return foremost.item_ids if foremost and foremost.stage not in {"load", "generate"} else ()
 
     def __iter__(self) -> Iterator[Running]:
         """Everything that runs."""

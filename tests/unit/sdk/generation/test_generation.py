@@ -132,7 +132,10 @@ def test_half_the_cache_goes_while_all_run_and_no_text_changes(pair: Pair) -> No
     for key, request in enumerate(requests):
         generation.add(key, request)
     finished = {each.key: each for _ in range(8) for each in generation.step()}
-    assert generation.resize(60) == []
+    before = generation.progress
+    generation.resize(60)
+    assert generation.progress == before
+    assert generation.free_blocks < 60
     finished |= _run_out(generation)
     _check(pair, requests, finished, range(32))
     assert generation.blocks == 60
@@ -173,16 +176,30 @@ def test_log_probabilities_are_those_of_the_tokens(pair: Pair) -> None:
         assert best[0][1] >= best[1][1]
 
 
-def test_one_that_can_never_fit_is_refused_and_one_that_no_longer_fits_fails_alone(pair: Pair) -> None:
+def test_one_that_can_never_fit_fails_alone_and_so_does_one_that_no_longer_fits(pair: Pair) -> None:
     generation = _generation(pair, blocks=4)
-    with pytest.raises(OutOfMemory, match="KV cache"):
-        generation.add(1, Request(prompt=[1] * 60, params=SamplingParams(max_tokens=10)))
+    generation.add(1, Request(prompt=[1] * 60, params=SamplingParams(max_tokens=10)))
+    assert generation.least == 5
+    (giant,) = generation.step()
+    assert (giant.key, type(giant.error), "KV cache" in str(giant.error)) == (1, OutOfMemory, True)
     generation.add(2, Request(prompt=[1] * 30, params=SamplingParams(max_tokens=30)))
     generation.add(3, Request(prompt=[1] * 8, params=SamplingParams(max_tokens=8)))
     generation.step()
-    (ended,) = generation.resize(2)
-    assert (ended.key, type(ended.error)) == (2, OutOfMemory)
-    assert _run_out(generation)[3].error is None
+    generation.resize(2)
+    finished = _run_out(generation)
+    assert isinstance(finished[2].error, OutOfMemory)
+    assert finished[3].error is None
+
+
+def test_the_cache_grows_from_nothing_to_what_is_wanted(pair: Pair) -> None:
+    requests, generation = _requests(8), _generation(pair, blocks=0)
+    for key, request in enumerate(requests):
+        generation.add(key, request)
+    generation.resize(generation.least)
+    finished = {each.key: each for _ in range(5) for each in generation.step()}
+    generation.resize(generation.wanted)
+    finished |= _run_out(generation)
+    _check(pair, requests, finished, range(8))
 
 
 class Bad(PagedModel):

@@ -31,10 +31,28 @@ class KVLayer:
     """Keys and values of one layer, each (tokens, kv_heads, head_dim)."""
 
     def __init__(self, shape: KVShape, tokens: int, block_size: int) -> None:
-        size = (tokens, shape.kv_heads, shape.head_dim)
-        self.keys = torch.empty(size, dtype=shape.dtype, device=shape.device)
-        self.values = torch.empty(size, dtype=shape.dtype, device=shape.device)
+        self._shape = shape
         self._block_size = block_size
+        self.keys, self.values = self._pool(tokens), self._pool(tokens)
+
+    def _pool(self, tokens: int) -> Tensor:
+        # Zeros are written, so that a host counts all of it as taken from now on, not as it is used.
+        size = (tokens, self._shape.kv_heads, self._shape.head_dim)
+        return torch.empty(size, dtype=self._shape.dtype, device=self._shape.device).zero_()
+
+    def resize(self, tokens: int, before: Tensor, after: Tensor) -> None:
+        """Have room for another number of tokens; the blocks `before` become those `after`."""
+        self.keys = self._moved(self.keys, tokens, before, after)
+        self.values = self._moved(self.values, tokens, before, after)
+
+    def _moved(self, old: Tensor, tokens: int, before: Tensor, after: Tensor) -> Tensor:
+        new = self._pool(tokens)
+        if len(before):
+            self._blocks(new)[after] = self._blocks(old)[before]
+        return new
+
+    def _blocks(self, pool: Tensor) -> Tensor:
+        return pool.view(-1, self._block_size, *pool.shape[1:])
 
     def write(self, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Put tokens at their places; all of (tokens, ...)."""
@@ -53,7 +71,7 @@ class KVLayer:
     def _read(self, pool: Tensor, place: Place, count: int) -> Tensor:
         if isinstance(place, int):
             return pool[place : place + count].transpose(0, 1)
-        parts = pool.view(-1, self._block_size, *pool.shape[1:])[place]
+        parts = self._blocks(pool)[place]
         return parts.flatten(0, 1)[:count].transpose(0, 1)
 
 
@@ -71,6 +89,18 @@ class KVCache:
         self.shape = shape
         self.block_size = block_size
         self.layers = [KVLayer(shape, blocks * block_size, block_size) for _ in range(shape.layers)]
+
+    def resize(self, blocks: int, before: Sequence[int], after: Sequence[int]) -> None:
+        """Have another number of blocks, layer by layer, so that little is there twice.
+
+        Args:
+            blocks: How many.
+            before: Those of now that are kept.
+            after: What each of these becomes.
+        """
+        old, new = (torch.tensor(each, device=self.shape.device, dtype=torch.long) for each in (before, after))
+        for layer in self.layers:
+            layer.resize(blocks * self.block_size, old, new)
 
     def place(self, blocks: Sequence[int]) -> Place:
         """Where a sequence with these blocks is."""

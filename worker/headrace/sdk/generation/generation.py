@@ -61,18 +61,12 @@ class Generation:
         self._held_up: float | None = None
 
     def add(self, key: int, request: Request) -> None:
-        """Line a request up.
-
-        Raises:
-            OutOfMemory: If the cache is too small for it even alone.
-        """
-        sequence = Sequence(key=key, request=request, tokens=list(request.prompt))
-        self._refuse_giant(sequence)
-        self._waiting.append(sequence)
+        """Line a request up; if the cache is too small for it even alone, a step ends it with OutOfMemory."""
+        self._waiting.append(Sequence(key=key, request=request, tokens=list(request.prompt)))
 
     def cancel(self, key: int, reason: FinishReason = "cancelled") -> Finished | None:
         """End a sequence with what there is; its blocks are free at once. None if it is not here."""
-        sequence = next((each for each in (*self._running, *self._waiting) if each.key == key), None)
+        sequence = next((each for each in self._all if each.key == key), None)
         if sequence is None:
             return None
         self._leave(sequence)
@@ -81,12 +75,12 @@ class Generation:
     @property
     def keys(self) -> list[int]:
         """Of all that runs or waits."""
-        return [each.key for each in (*self._running, *self._waiting)]
+        return [each.key for each in self._all]
 
     @property
     def progress(self) -> dict[int, int]:
         """How many tokens were generated of each."""
-        return {each.key: len(each.generated) for each in (*self._running, *self._waiting)}
+        return {each.key: len(each.generated) for each in self._all}
 
     @property
     def free_blocks(self) -> int:
@@ -98,27 +92,45 @@ class Generation:
         """All blocks."""
         return self._blocks.count
 
-    def resize(self, blocks: int) -> list[Finished]:
-        """Have another number of blocks: all that runs is computed again, and its text goes on as it was.
+    @property
+    def wanted(self) -> int:
+        """Blocks with which as many could run as may, to their ends."""
+        return sum(blocks_of(each.longest) for each in self._all[: self._most])
 
-        Returns:
-            Sequences that do not fit any more even alone, with an error each.
-        """
-        for sequence in self._running[::-1]:
+    @property
+    def least(self) -> int:
+        """Blocks that the longest of all needs even alone."""
+        return max((blocks_of(each.longest) for each in self._all), default=0)
+
+    def resize(self, blocks: int) -> None:
+        """Have another number of blocks: who runs keeps what is cached, as far as there is room, the oldest first."""
+        target = Blocks(blocks)
+        moved: list[tuple[Sequence, list[int]]] = []
+        for sequence in list(self._running):
+            if len(sequence.blocks) <= target.free:
+                taken = target.take(len(sequence.blocks), promise=blocks_of(sequence.longest))
+                moved.append((sequence, taken))
+        kept = {id(sequence) for sequence, _ in moved}
+        for sequence in [each for each in reversed(self._running) if id(each) not in kept]:
             self._preempt(sequence)
-        # Before the new one is there, the old one must not be.
-        del self._cache
-        self._cache = KVCache(self._model.kv_shape, blocks=blocks, block_size=BLOCK_SIZE)
-        self._blocks = Blocks(blocks)
-        return [finished for each in list(self._waiting) if (finished := self._ended_as_giant(each))]
+        before = [block for sequence, _ in moved for block in sequence.blocks]
+        self._cache.resize(blocks, before, [block for _, taken in moved for block in taken])
+        self._blocks = target
+        for sequence, taken in moved:
+            sequence.blocks = taken
+
+    @property
+    def _all(self) -> list[Sequence]:
+        return [*self._running, *self._waiting]
 
     # -- steps
 
     def step(self) -> list[Finished]:
         """One forward pass; what has ended with it."""
+        giants = self._end_giants()
         self._admit()
         counts = self._count_tokens()
-        return self._run(list(counts), list(counts.values())) if counts else []
+        return giants + (self._run(list(counts), list(counts.values())) if counts else [])
 
     def _admit(self) -> None:
         for sequence in list(self._waiting):
@@ -233,18 +245,16 @@ class Generation:
         self._leave(sequence)
         return sequence.finished("stop", error)
 
-    def _ended_as_giant(self, sequence: Sequence) -> Finished | None:
-        try:
-            self._refuse_giant(sequence)
-        except OutOfMemory as error:
-            return self._end(sequence, error)
-        return None
+    def _end_giants(self) -> list[Finished]:
+        """Once nothing runs, those that wait for more blocks than there are."""
+        if self._running:
+            return []
+        giants = [each for each in self._waiting if blocks_of(each.longest) > self._blocks.count]
+        return [self._end(each, self._too_large(each)) for each in giants]
 
-    def _refuse_giant(self, sequence: Sequence) -> None:
-        needed = blocks_of(sequence.longest)
-        if needed > self._blocks.count:
-            size = self._model.kv_shape.token_bytes * BLOCK_SIZE / 2**20
-            raise OutOfMemory(
-                f"the prompt and max_tokens need {needed * size:,.1f} MiB of KV cache, and there are "
-                f"{self._blocks.count * size:,.1f}: shorten one of them, or use a larger device"
-            )
+    def _too_large(self, sequence: Sequence) -> OutOfMemory:
+        size = self._model.kv_shape.token_bytes * BLOCK_SIZE / 2**20
+        return OutOfMemory(
+            f"the prompt and max_tokens need {blocks_of(sequence.longest) * size:,.1f} MiB of KV cache, and there are "
+            f"{self._blocks.count * size:,.1f}: shorten one of them, or use a larger device"
+        )

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from headrace.errors import HeadraceError, SetupFailed, WeightsError
 from headrace.sdk.config import BaseConfig
+from headrace.sdk.continuous import CacheState, ContinuousPluginInterface, Cut
 from headrace.sdk.dtypes import choose_dtype
 from headrace.sdk.generation.attention import NAME
-from headrace.sdk.generation.blocks import blocks_of
+from headrace.sdk.generation.blocks import BLOCK_SIZE
 from headrace.sdk.generation.generation import Generation
 from headrace.sdk.generation.model import PagedModel
 from headrace.sdk.generation.prompts import Prompts
@@ -17,14 +18,11 @@ from headrace.sdk.generation.sampling import SamplingParams
 from headrace.sdk.generation.sequence import Finished, Request
 from headrace.sdk.messages import Item, Outcome, Prepared
 from headrace.sdk.paging import load_pretrained
-from headrace.sdk.plugin import ModelPluginInterface
 
 
 class CausalLMConfig(BaseConfig):
     """What a user may set of a model that generates."""
 
-    #: A batch has many texts, each of many passes.
-    batch_time_limit: float = Field(default=1800.0, gt=0)
     #: Tokens of a prompt and its text together; None for what the model was trained with.
     context: int | None = Field(default=None, ge=2)
     #: Sequences that generate at once.
@@ -33,7 +31,7 @@ class CausalLMConfig(BaseConfig):
     step_tokens: int = Field(default=256, ge=1)
 
 
-class CausalLMPlugin(ModelPluginInterface):
+class CausalLMPlugin(ContinuousPluginInterface):
     """Generates text for prompts and chats."""
 
     config_class: ClassVar[type[BaseConfig]] = CausalLMConfig
@@ -41,7 +39,9 @@ class CausalLMPlugin(ModelPluginInterface):
     config: CausalLMConfig
     _model: PagedModel | None = None
     _prompts: Prompts | None = None
-    _ends: Several[int] = ()
+    _generation: Generation | None = None
+    #: Of all that runs or waits, by their keys.
+    _requests: dict[int, Request]
 
     def load_model(self) -> None:
         """Read tokenizer and weights."""
@@ -58,8 +58,15 @@ class CausalLMPlugin(ModelPluginInterface):
             device=self.device,
             attn_implementation=NAME,
         )
-        self._ends = _ends_of(model.generation_config.eos_token_id)
         self._model = PagedModel(model)
+        self._requests = {}
+        self._generation = Generation(
+            self._model,
+            blocks=0,
+            most=self.config.max_running,
+            step_tokens=self.config.step_tokens,
+            ends=_ends_of(model.generation_config.eos_token_id),
+        )
         context = min(self.config.context or self._model.context, self._model.context)
         self._prompts = Prompts(tokenizer, vocabulary=self._model.vocabulary, context=context)
 
@@ -75,23 +82,51 @@ class CausalLMPlugin(ModelPluginInterface):
         size = len(request.prompt) + request.params.max_tokens
         return Prepared(size=size, data=request, params=item.params)
 
-    def infer(self, batch: Several[Prepared]) -> list[Outcome]:
-        """Generate all of a batch to their ends; who has ended makes room for the next."""
-        generation = self._generation(batch)
-        finished: dict[int, Finished] = {}
-        for key, item in enumerate(batch):
-            generation.add(key, item.data)
-        while generation.keys:
-            finished.update({each.key: each for each in generation.step()})
-        return [self._outcome(finished[key], item.data) for key, item in enumerate(batch)]
+    # -- items that run
 
-    def _generation(self, batch: Several[Prepared]) -> Generation:
-        model, most = self._loaded_model, self.config.max_running
-        # As many as the largest of them that run at once can have.
-        blocks = sum(sorted((blocks_of(item.size) for item in batch), reverse=True)[:most])
-        return Generation(model, blocks=blocks, most=most, step_tokens=self.config.step_tokens, ends=self._ends)
+    @property
+    def concurrency(self) -> int:
+        """Sequences that generate at once."""
+        return self.config.max_running
 
-    def _outcome(self, finished: Finished, request: Request) -> Outcome:
+    def add(self, key: int, item: Prepared) -> None:
+        """Line a prompt up."""
+        self._generating.add(key, item.data)
+        self._requests[key] = item.data
+
+    def step(self) -> list[tuple[int, Outcome]]:
+        """One forward pass."""
+        return [(each.key, self._outcome(each)) for each in self._generating.step()]
+
+    def cancel(self, key: int, cut: Cut) -> Outcome | None:
+        """End a text with what there is."""
+        finished = self._generating.cancel(key, cut)
+        return self._outcome(finished) if finished else None
+
+    @property
+    def progress(self) -> dict[int, int]:
+        """Tokens of each text so far."""
+        return self._generating.progress
+
+    @property
+    def cache(self) -> CacheState:
+        """Bytes of keys and values."""
+        generation = self._generating
+        held, wanted, least = (
+            count * self._block_bytes for count in (generation.blocks, generation.wanted, generation.least)
+        )
+        return CacheState(held=held, wanted=wanted, least=least)
+
+    def resize(self, count: int) -> None:
+        """Have as many blocks as so many bytes are."""
+        self._generating.resize(count // self._block_bytes)
+
+    @property
+    def _block_bytes(self) -> int:
+        return BLOCK_SIZE * self._loaded_model.kv_shape.token_bytes
+
+    def _outcome(self, finished: Finished) -> Outcome:
+        request = self._requests.pop(finished.key)
         if finished.error is not None:
             return Outcome(error=finished.error)
         output: dict[str, Any] = {
@@ -105,8 +140,9 @@ class CausalLMPlugin(ModelPluginInterface):
         return Outcome(output=output)
 
     def cleanup(self) -> None:
-        """Drop weights and tokenizer."""
-        self._model = self._prompts = None
+        """Drop weights, tokenizer and cache."""
+        self._model = self._prompts = self._generation = None
+        self._requests.clear()
 
     def sample(self, size: int) -> Prepared:
         """A prompt of so many tokens, and one token more: what takes longer needs no more memory."""
@@ -119,6 +155,12 @@ class CausalLMPlugin(ModelPluginInterface):
         if self._model is None:
             raise SetupFailed("the model is used before load_model")
         return self._model
+
+    @property
+    def _generating(self) -> Generation:
+        if self._generation is None:
+            raise SetupFailed("the model is used before load_model")
+        return self._generation
 
     @property
     def _loaded_prompts(self) -> Prompts:
