@@ -219,6 +219,7 @@ def _loaded(model: str, resident: Resident) -> Loaded:
         batch_time_limit=config.batch_time_limit,
         weights=resident.weights,
         paged=in_words(resident.plugin.placed),
+        attention=str(resident.plugin.attention or ""),
     )
 
 
