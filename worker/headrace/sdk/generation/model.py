@@ -71,7 +71,8 @@ class PagedModel:
 
 def head_dim_of(config: Any) -> int:
     """Numbers in a key of one head."""
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    told: int | None = getattr(config, "head_dim", None)
+    return told or config.hidden_size // config.num_attention_heads
 
 
 def unsupported(config: Any, *, plain: bool) -> str:
