@@ -60,16 +60,19 @@ def test_a_flash_attn_of_another_make_is_passed_over(monkeypatch: pytest.MonkeyP
     assert load_attention(HOPPER, "bfloat16").name == "per_sequence"
 
 
-def test_every_choice_has_a_creator_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_choice_has_a_creator_and_none_is_looked_for_on_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.integrations.hub_kernels import is_kernel
+    from transformers.utils.generic import is_flash_attention_requested
+
     for package in ("flash_attn", "flash_attn_interface"):
         module = ModuleType(package)
         module.flash_attn_varlen_func = None
         monkeypatch.setitem(sys.modules, package, module)
-    assert {name: create().name for name, create in load.CREATORS.items()} == {name: name for name in load.CREATORS}
-    implementations = [made.implementation for name in load.CREATORS if isinstance(made := load.CREATORS[name](), PagedAttention)]
-    assert len(set(implementations)) == len(implementations)
-    # By this transformers would take it for one of its own.
-    assert not any("flash" in each for each in implementations)
+    made = {name: create() for name, create in load.CREATORS.items()}
+    assert {name: each.name for name, each in made.items()} == {name: name for name in load.CREATORS}
+    names = [each.implementation for each in made.values() if isinstance(each, PagedAttention)]
+    assert len(set(names)) == len(names) == 4
+    assert not any(is_kernel(each) or is_flash_attention_requested(None, each) for each in names)
 
 
 @pytest.mark.parametrize("gives_sums", [False, True])

@@ -24,7 +24,7 @@ from headrace.sdk.generation.sequence import Request  # noqa: E402
 
 CONFIG = LlamaConfig(
     vocab_size=300,
-    hidden_size=64,
+    hidden_size=96,
     intermediate_size=96,
     num_hidden_layers=2,
     num_attention_heads=6,
@@ -34,10 +34,9 @@ CONFIG = LlamaConfig(
 )
 
 
-def flash_attn_varlen_func(
-    q: Any, k: Any, v: Any, q_bounds: Any, k_bounds: Any, q_longest: int, k_longest: int, **options: Any
-) -> Any:
+def flash_attn_varlen_func(q: Any, k: Any, v: Any, *bounds: Any, **options: Any) -> Any:
     """What flash-attn's documentation says of it, computed plainly: causal is aligned to the bottom right."""
+    q_bounds, k_bounds, q_longest, k_longest = bounds
     assert (q_bounds.dtype, k_bounds.dtype, options["causal"]) == (torch.int32, torch.int32, True)
     starts = [list(pairwise(each.tolist())) for each in (q_bounds, k_bounds)]
     assert [max(end - begin for begin, end in each) for each in starts] == [q_longest, k_longest]
@@ -94,7 +93,7 @@ def test_a_step_that_is_over_is_not_held(strategy: PagedAttention) -> None:
 
     _texts(strategy.implementation, 60)
     gc.collect()
-    assert not any(isinstance(each, KVCache) for each in gc.get_objects())
+    assert not any(type(each) is KVCache for each in gc.get_objects())
 
 
 @pytest.mark.gpu
@@ -112,5 +111,6 @@ def test_flash_attn_itself_agrees_with_plain_products(version: int, package: str
     spans = [Span(0, 1, 40, cache.place([3, 4, 5])), Span(1, 8, 25, cache.place([9, 2, 7]))]
     step = Step(cache, spans, torch.zeros(8, dtype=torch.long, device=device))
     query = torch.randn(8, 6, 64, dtype=torch.bfloat16, device=device)
-    own, plain = (each.attend(cache.layers[0], query, step, 0.125) for each in (PagedFlashAttention(version), PagedEagerAttention()))
+    strategies = PagedFlashAttention(version), PagedEagerAttention()
+    own, plain = (each.attend(cache.layers[0], query, step, 0.125) for each in strategies)
     torch.testing.assert_close(own, plain, rtol=0.02, atol=0.02)

@@ -13,7 +13,7 @@ from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import RETRY_AFTER, PluginManager, get_plugin_manager, open_plugin_manager
 from headrace.sdk import BaseConfig, Device, ModelPluginInterface, Outcome, PluginManifest, Prepared
-from headrace.sdk.attention import AttentionNeed, AttentionStrategy, PackedAttention
+from headrace.sdk.attention import AttentionNeed, AttentionStrategy
 from headrace.sdk.testing import RecordingAttention
 
 CPU = Device("cpu")
