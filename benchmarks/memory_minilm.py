@@ -110,11 +110,12 @@ def complaints(tallies: dict[str, Tally]) -> list[str]:
 
 def _load() -> ModelPluginInterface:
     from headrace.attention import load_attention
+    from headrace.hardware.profile import DeviceProfile
     from headrace.sdk.testing import create_plugin
 
     device = Device("cpu")
     plugin = create_plugin(MANIFEST, device, {"max_batch_size": "auto", "max_batch_tokens": "auto", "shards": 1})
-    plugin.attention = load_attention(device, plugin.config.dtype)
+    plugin.attention = load_attention(DeviceProfile(device=device), plugin.config.dtype)
     plugin.load_model()
     # Its first batch loads what is loaded late.
     plugin.infer(plugin.prepare([Item(input={"text": "first"})] * 2))

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn.functional import embedding, layer_norm, normalize
 
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import PackedAttention
 from plugin_pkgs.minilm.dense import Dense, make_dense
 
 #: Tokens of a full batch under the default configuration.
@@ -128,7 +128,7 @@ class PackedEncoder:
         self.tokens = 0
 
     @torch.inference_mode()
-    def embed(self, sequences: list[list[int]], attention: AttentionStrategy) -> Tensor:
+    def embed(self, sequences: list[list[int]], attention: PackedAttention) -> Tensor:
         """Embed sequences of token ids.
 
         Args:
@@ -149,7 +149,7 @@ class PackedEncoder:
             hidden = self._forward(layer, hidden, packed, attention)
         return _mean_pool(hidden, packed)[: len(sequences)]
 
-    def _forward(self, layer: Layer, x: Tensor, packed: Packed, attention: AttentionStrategy) -> Tensor:
+    def _forward(self, layer: Layer, x: Tensor, packed: Packed, attention: PackedAttention) -> Tensor:
         q, k, v = layer.qkv(x).view(len(x), 3, self._heads, -1).unbind(1)
         attended = attention.varlen(q, k, v, packed.cu_seqlens, packed.max_seqlen)
         x = layer.attention_norm(layer.attention_out.add(attended.view(x.shape), x))

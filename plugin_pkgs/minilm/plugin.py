@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from headrace.errors import InvalidInput, SetupFailed, WeightsError
+from headrace.sdk.attention import PackedAttention
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.dtypes import choose_dtype
 from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
@@ -32,6 +33,7 @@ class MiniLMPlugin(ModelPluginInterface):
     loads_beside: ClassVar[bool] = True
 
     config: MiniLMConfig
+    attention: PackedAttention | None = None
     encoder: PackedEncoder | None = None
     _tokenizer: Tokenizer | None = None
     #: None on a GPU, and where there would be one only.

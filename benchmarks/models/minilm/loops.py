@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from headrace.attention import load_attention
+from headrace.hardware.profile import DeviceProfile
 from headrace.memory.plan import plan_batches
 from headrace.plugins.discovery import discover
 from headrace.plugins.factory import PluginFactory
@@ -142,7 +143,7 @@ def _folder() -> Path:
 def _plugin(shards: int | None = None) -> ModelPluginInterface:
     device = Device("cpu")
     factory = PluginFactory({MODEL: {"shards": shards}})
-    return PluginManager(discover(), factory, device, partial(load_attention, device)).load(MODEL)
+    return PluginManager(discover(), factory, device, partial(load_attention, DeviceProfile(device=device))).load(MODEL)
 
 
 @cache

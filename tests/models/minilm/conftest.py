@@ -21,9 +21,10 @@ Embed = Callable[[Sequence[str]], Any]
 def load(**overrides: Any) -> ModelPluginInterface:
     """A loaded minilm plugin."""
     from headrace.attention import load_attention
+    from headrace.hardware.profile import DeviceProfile
 
     plugin = create_plugin(MANIFEST, overrides=overrides)
-    plugin.attention = load_attention(Device("cpu"), plugin.config.dtype)
+    plugin.attention = load_attention(DeviceProfile(device=Device("cpu")), plugin.config.dtype)
     plugin.load_model()
     return plugin
 

@@ -32,7 +32,7 @@ EXAMPLES = [
     Ended(stage="load"),
     Evicted(model="m"),
     LoadFailed(model="m", reason="no such file"),
-    Loaded(model="m", seconds=1.5, max_batch_size=64, max_batch_tokens=None, batch_time_limit=300.0),
+    Loaded(model="m", seconds=1.5, max_batch_size=64, max_batch_tokens=None, batch_time_limit=300.0, attention="a"),
     Outcomes(model="m", seconds=0.0, outcomes=[]),
     Progress(model="m", done={7: 3}),
     Ready(),

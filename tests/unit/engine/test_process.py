@@ -142,6 +142,14 @@ def _descriptors() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
+@pytest.mark.parametrize(("users", "found"), [({}, "NO"), ({"USE_HUB_KERNELS": "YES"}, "YES")])
+def test_kernels_are_fetched_from_a_hub_only_where_the_user_says_so(users: dict[str, str], found: str) -> None:
+    script = f"os._exit(os.environ.get('USE_HUB_KERNELS') != {found!r})"
+    process = Script(script, {"PATH": os.defpath, **users})
+    process.start()
+    assert process.reap() == "exit status 0"
+
+
 def test_the_socket_is_freed_with_the_child() -> None:
     before = _descriptors()
     process = Script("os._exit(0)")

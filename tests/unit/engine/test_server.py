@@ -15,6 +15,7 @@ from headrace.errors import HeadraceError
 from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.manager import PluginManager
 from headrace.sdk import Device, PluginManifest
+from headrace.sdk.testing import RecordingAttention
 from headrace.settings import child_environment
 from tests.utils.serving import ServedEngine
 from tests.utils.uppers import Factory, Upper
@@ -101,6 +102,14 @@ def test_a_loaded_model_tells_its_limits(engine: ServedEngine) -> None:
     loaded = engine.hear(Loaded)[-1]
     assert isinstance(loaded, Loaded)
     assert (loaded.model, loaded.max_batch_size, loaded.max_batch_tokens, loaded.batch_time_limit) == ("a", 8, 99, 5.0)
+
+
+def test_a_loaded_model_tells_its_attention(engine: ServedEngine, plugins: dict[str, Upper]) -> None:
+    plugins["a"].attention = RecordingAttention()
+    plugins["a"].attention.reason = "why"
+    engine.send(_window("a", (7, "x")), _window("b", (8, "y")))
+    told = {each.model: each.attention for each in engine.hear(Loaded, 2) if isinstance(each, Loaded)}
+    assert told == {"a": "recording (why)", "b": ""}
 
 
 def test_a_model_that_nobody_needs_leaves_an_engine_that_is_busy_with_another(

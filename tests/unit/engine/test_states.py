@@ -67,6 +67,10 @@ def test_the_reason_of_a_failure_is_told_while_it_lasts_and_where_weights_are() 
     assert states.note_of("m") == ""
     states.note(replace(LOADED, paged="half on disk"))
     assert states.note_of("m") == "half on disk"
+    states.note(replace(LOADED, attention="paged|sdpa (no GPU)"))
+    assert states.note_of("m") == "attention paged|sdpa (no GPU)"
+    states.note(replace(LOADED, paged="half on disk", attention="paged|sdpa (no GPU)"))
+    assert states.note_of("m") == "half on disk, attention paged|sdpa (no GPU)"
     assert states.note_of("never") == ""
 
 

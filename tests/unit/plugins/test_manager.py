@@ -13,7 +13,7 @@ from headrace.plugins.catalog import Catalog, FoundPlugin
 from headrace.plugins.factory import PluginFactory
 from headrace.plugins.manager import RETRY_AFTER, PluginManager, get_plugin_manager, open_plugin_manager
 from headrace.sdk import BaseConfig, Device, ModelPluginInterface, Outcome, PluginManifest, Prepared
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import AttentionNeed, AttentionStrategy
 from headrace.sdk.testing import RecordingAttention
 
 CPU = Device("cpu")
@@ -198,20 +198,22 @@ def test_an_unknown_model_is_refused(manager: PluginManager) -> None:
 
 
 def test_attention_is_made_for_the_dtype_and_only_for_those_who_use_it(
-    catalog: Catalog, manager: PluginManager
+    catalog: Catalog, manager: PluginManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[str] = []
+    asked: list[object] = []
     strategy = RecordingAttention()
 
-    def attention(dtype: str) -> AttentionStrategy:
-        asked.append(dtype)
+    def attention(dtype: str, need: AttentionNeed) -> AttentionStrategy:
+        asked.extend([dtype, need])
         return strategy
 
     own = PluginManager(catalog, Factory(), CPU, attention)
     assert own.load("a").attention is None
     assert asked == []
-    assert own.load("attending").attention is strategy
-    assert asked == ["bfloat16"]
+    with caplog.at_level(logging.INFO):
+        assert own.load("attending").attention is strategy
+    assert asked == ["bfloat16", AttentionNeed()]
+    assert f"model attending: attention {strategy}" in caplog.text
     assert manager.load("attending").attention is None
 
 

@@ -1,4 +1,4 @@
-"""Attention over packed sequences: one file per strategy, chosen by device and number type."""
+"""Attention: one file per strategy, chosen by device, number type and what the model asks."""
 
 from headrace.attention.load import load_attention
 

@@ -1,25 +1,19 @@
 """FlashVarlenAttention: flash-attn's kernel for packed sequences, on NVIDIA GPUs."""
 
-import torch
-from flash_attn import flash_attn_varlen_func
 from torch import Tensor
 
-from headrace.sdk.attention import AttentionStrategy
-
-#: Compute capability from which on flash-attn 2 runs (Ampere), and bfloat16 is native.
-_AMPERE = (8, 0)
+from headrace.attention.flash import FlashKernel
+from headrace.sdk.attention import PackedAttention
 
 
-class FlashVarlenAttention(AttentionStrategy):
+class FlashVarlenAttention(PackedAttention):
     """One kernel launch for all sequences; half precision only."""
 
-    name = "flash_varlen"
-
-    def __init__(self) -> None:
-        if torch.cuda.get_device_capability() < _AMPERE:
-            raise RuntimeError("flash-attn needs a GPU of compute capability 8.0 or more")
+    def __init__(self, version: int) -> None:
+        """Import flash-attn; see `FlashKernel`."""
+        self.name = f"flash_attention_{version}"
+        self._kernel = FlashKernel(version)
 
     def varlen(self, q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        """Attend within each sequence; see `AttentionStrategy.varlen`."""
-        attended: Tensor = flash_attn_varlen_func(q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)
-        return attended
+        """Attend within each sequence; see `PackedAttention.varlen`."""
+        return self._kernel(q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen)

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import PackedAttention
 
 
-class PerSequenceAttention(AttentionStrategy):
+class PerSequenceAttention(PackedAttention):
     """Runs everywhere; computes no padding and needs no mask."""
 
     name = "per_sequence"
 
     def varlen(self, q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, max_seqlen: int) -> Tensor:
-        """Attend within each sequence; see `AttentionStrategy.varlen`."""
+        """Attend within each sequence; see `PackedAttention.varlen`."""
         out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         for begin, count, length in equal_runs(cu_seqlens.tolist()):
             end = begin + count * length

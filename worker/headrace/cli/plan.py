@@ -86,7 +86,7 @@ def _forecast(model: str, device: "Device", memory: int | None, settings: "Setti
     import subprocess
     import sys
 
-    from headrace.engine.process import FRUGAL, describe_exit
+    from headrace.engine.process import DEFAULTS, describe_exit
     from headrace.hardware.analyzer import get_hardware_analyzer
     from headrace.settings import child_environment
 
@@ -97,7 +97,7 @@ def _forecast(model: str, device: "Device", memory: int | None, settings: "Setti
     try:
         done = subprocess.run(
             [*command, "--parent", str(os.getpid()), "--forecast", model],
-            env={**FRUGAL, **child_environment(**chosen)},
+            env={**DEFAULTS, **child_environment(**chosen)},
             capture_output=True,
             check=False,
             timeout=settings.load_time_limit + _MARGIN,

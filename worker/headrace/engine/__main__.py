@@ -39,15 +39,16 @@ def main() -> None:
     )
     device = Device.parse(arguments.device)
     settings = get_settings()
+    analyzer = get_hardware_analyzer()
+    # The engine's one GPU is its first, whatever number the worker knows it by.
+    own = Device(device.kind)
     manager = open_plugin_manager(
         catalog=discover(settings.plugin_path),
         factory=PluginFactory(settings.models),
         device=device,
-        attention=lambda dtype: load_attention(device, dtype),
+        attention=lambda dtype, need: load_attention(analyzer.profile(own), dtype, need),
     )
-    analyzer = get_hardware_analyzer()
-    # The engine's one GPU is its first, whatever number the worker knows it by.
-    meter = analyzer.meter(Device(device.kind), settings.gpu_memory_utilization)
+    meter = analyzer.meter(own, settings.gpu_memory_utilization)
     store, placing = CostStore(settings.costs_dir), Placing(settings.state_dir / "offload")
     placing.sweep()
     with _enforced(analyzer):

@@ -89,6 +89,8 @@ class Loaded(Message):
     weights: int = 0
     #: Where else weights are, in words; empty if all are on the device.
     paged: str = ""
+    #: The attention strategy and why it was chosen, in words; empty for a model that brings its own.
+    attention: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

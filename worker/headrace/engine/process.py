@@ -34,6 +34,8 @@ FRUGAL = {
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
     "LRU_CACHE_CAPACITY": "16",
 }
+#: What an engine begins with: transformers does not fetch a kernel from a hub by itself where one is missing.
+DEFAULTS = {**FRUGAL, "USE_HUB_KERNELS": "NO"}
 
 
 class EngineProcess:
@@ -48,7 +50,7 @@ class EngineProcess:
             costs: Folder in which it notes the batches that it may die of; None for nowhere.
         """
         self._device = device
-        self._environment = {**FRUGAL, **environment}
+        self._environment = {**DEFAULTS, **environment}
         self._costs = costs
         self._started_at = 0
         #: Whether it did not die by itself.

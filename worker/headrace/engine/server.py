@@ -234,6 +234,7 @@ def _loaded(model: str, resident: Resident) -> Loaded:
         concurrency=plugin.concurrency if isinstance(plugin, ContinuousPluginInterface) else 0,
         weights=resident.weights,
         paged=in_words(resident.plugin.placed),
+        attention=str(resident.plugin.attention or ""),
     )
 
 

@@ -79,12 +79,12 @@ class ModelStates:
                 return None
 
     def note_of(self, model: str) -> str:
-        """Why a model cannot be used, or where else than on the device its weights are; else empty."""
+        """Why a model cannot be used, or where else its weights are and which attention it has; else empty."""
         match self._told.get(model):
             case LoadFailed(reason=reason):
                 return reason
-            case Loaded(paged=paged):
-                return paged
+            case Loaded(paged=paged, attention=attention):
+                return ", ".join(filter(None, [paged, attention and f"attention {attention}"]))
             case _:
                 return ""
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from headrace.errors import HeadraceError, SetupFailed, describe, error_from_wire
 from headrace.plugins.catalog import Catalog
 from headrace.plugins.factory import PluginFactory
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import AttentionNeed, AttentionStrategy
 from headrace.sdk.device import Device
 from headrace.sdk.manifest import PluginManifest
 from headrace.sdk.plugin import ModelPluginInterface
 
 logger = logging.getLogger(__name__)
 
+#: Makes a strategy for a `BaseConfig.dtype` and what the model asks.
+AttentionSource = Callable[[str, AttentionNeed], AttentionStrategy]
 #: Seconds for which a failed load is answered with the same error instead of being tried again.
 RETRY_AFTER = 30.0
 
@@ -37,7 +39,7 @@ class PluginManager:
         catalog: Catalog,
         factory: PluginFactory,
         device: Device,
-        attention: Callable[[str], AttentionStrategy] | None = None,
+        attention: AttentionSource | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,8 +49,8 @@ class PluginManager:
             catalog: The plugins that there are.
             factory: What creates them.
             device: What this process owns.
-            attention: Makes a strategy for a `BaseConfig.dtype`; called only for plugins that
-                set `uses_attention`. None leaves them without.
+            attention: Makes a strategy; called only for plugins that set `uses_attention`.
+                None leaves them without.
             clock: Monotonic seconds.
         """
         self._catalog = catalog
@@ -102,7 +104,8 @@ class PluginManager:
         del self._created[name]
         try:
             if plugin.uses_attention and self._attention is not None:
-                plugin.attention = self._attention(plugin.config.dtype)
+                plugin.attention = self._attention(plugin.config.dtype, plugin.attention_need())
+                logger.info("model %s: attention %s", name, plugin.attention)
             before_load(name, plugin)
         except Exception as error:  # noqa: BLE001 - `end` raises it again
             return self.end(name, plugin, error)
@@ -218,7 +221,7 @@ def open_plugin_manager(
     catalog: Catalog,
     factory: PluginFactory,
     device: Device,
-    attention: Callable[[str], AttentionStrategy] | None = None,
+    attention: AttentionSource | None = None,
 ) -> PluginManager:
     """Make the process's plugin manager; called once, where the process is put together.
 

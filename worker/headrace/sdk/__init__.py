@@ -4,7 +4,7 @@
 imported by its own name.
 """
 
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import AttentionNeed, AttentionStrategy, PackedAttention, PagedAttention
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.manifest import PluginManifest
@@ -14,6 +14,7 @@ from headrace.sdk.plugin import ModelPluginInterface
 from headrace.sdk.weights import WeightSource
 
 __all__ = [
+    "AttentionNeed",
     "AttentionStrategy",
     "BaseConfig",
     "Device",
@@ -21,6 +22,8 @@ __all__ = [
     "Item",
     "ModelPluginInterface",
     "Outcome",
+    "PackedAttention",
+    "PagedAttention",
     "Placed",
     "Placement",
     "PluginManifest",

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import AttentionNeed, AttentionStrategy
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.device import Device
 from headrace.sdk.messages import Footprint, Item, Outcome, Prepared
@@ -33,7 +33,7 @@ class ModelPluginInterface(ABC):
     #: Whether the plugin wants an AttentionStrategy.
     uses_attention: ClassVar[bool] = False
 
-    #: Variable-length attention for packed batches; set before `load_model` if wanted.
+    #: What fits `attention_need`; set before `load_model` if wanted.
     attention: AttentionStrategy | None = None
 
     #: Whether the plugin loads by `placement`, so that a model larger than the device can run.
@@ -83,6 +83,10 @@ class ModelPluginInterface(ABC):
         None, the default, has it measured on the first jobs, in batches that grow.
         """
         return None
+
+    def attention_need(self) -> AttentionNeed:
+        """What `attention` must be able to; packed sequences by default. Asked where `uses_attention` is set."""
+        return AttentionNeed()
 
     def footprint(self) -> Footprint:
         """Bytes that the plugin expects to need; zero means "measure it"."""

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.errors import HeadraceError
-from headrace.sdk.attention import AttentionStrategy
+from headrace.sdk.attention import AttentionStrategy, PackedAttention
 from headrace.sdk.device import Device
 from headrace.sdk.loading import build_config, import_plugin_class, import_root
 from headrace.sdk.manifest import PluginManifest, read_manifest
@@ -138,7 +138,7 @@ class PluginContract:
         return infer(plugin, plugin.prepare(_items(self.good_items)))
 
 
-class RecordingAttention(AttentionStrategy):
+class RecordingAttention(PackedAttention):
     """A fake that gives each token its own value back and keeps the shapes that it was asked for."""
 
     name = "recording"
@@ -148,7 +148,7 @@ class RecordingAttention(AttentionStrategy):
         self.calls: list[tuple[int, int, int]] = []
 
     def varlen(self, q: Any, k: Any, v: Any, cu_seqlens: Any, max_seqlen: int) -> Any:
-        """Record the call; see `AttentionStrategy.varlen`."""
+        """Record the call; see `PackedAttention.varlen`."""
         self.calls.append((len(q), len(cu_seqlens) - 1, max_seqlen))
         return v.contiguous()
 

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import MistralConfig
 
+from headrace.attention.paged_eager import PagedEagerAttention
 from headrace.errors import WeightsError
-from headrace.sdk import Item, ModelPluginInterface
+from headrace.sdk import AttentionNeed, Item, ModelPluginInterface, WeightSource
+from headrace.sdk.generation.need import need_of
 from headrace.sdk.testing import create_plugin, infer
 from tests.utils.language_models import write_model, write_tokenizer
 
@@ -64,6 +67,25 @@ def test_log_probabilities_come_where_they_are_asked_for(plugin: ModelPluginInte
     assert [len(each["top"]) for each in told["logprobs"]] == [2] * len(told["tokens"])
     assert all(each["logprob"] <= 0 for each in told["logprobs"])
     assert "logprobs" not in _ask(plugin, [5, 6, 7], max_tokens=4)
+
+
+def test_it_asks_for_attention_as_its_configuration_says(plugin: ModelPluginInterface, tmp_path: Path) -> None:
+    assert plugin.uses_attention
+    assert plugin.attention_need() == AttentionNeed(layout="paged", head_dim=64)
+    MistralConfig(sliding_window=64, head_dim=32).save_pretrained(tmp_path)
+    assert need_of(WeightSource(path=tmp_path)) == AttentionNeed(layout="paged", head_dim=32, has_windows=True)
+    # What is not here yet is not fetched to look.
+    for source in (None, WeightSource(path=tmp_path / "nowhere"), WeightSource(hub="nobody/nothing")):
+        assert need_of(source) == AttentionNeed(layout="paged")
+
+
+def test_it_is_loaded_with_the_attention_that_it_is_given(plugin: ModelPluginInterface) -> None:
+    other = create_plugin(MANIFEST, overrides={"weights": plugin.config.weights, "dtype": "float32"})
+    other.attention = PagedEagerAttention()
+    other.load_model()
+    assert other._model._model.config._attn_implementation == "headrace_paged_eager"
+    assert _ask(other, "Once", max_tokens=8) == _ask(plugin, "Once", max_tokens=8)
+    other.cleanup()
 
 
 def test_without_weights_it_says_where_to_name_them() -> None:

@@ -10,6 +10,11 @@ from headrace.errors import InvalidInput
 from tests.integration.cluster import Cluster, isolated_settings
 from tests.models.minilm.conftest import Embed
 from tests.utils.vectors import assert_cosine, assert_unit_length
+from tests.utils.waiting import wait_until
+
+
+def _note(client: Client) -> str:
+    return "".join(worker.served["minilm"]["note"] for worker in client.registry.workers() if "minilm" in worker.served)
 
 
 def test_vectors_through_the_queue_are_those_of_plain_transformers(
@@ -25,6 +30,8 @@ def test_vectors_through_the_queue_are_those_of_plain_transformers(
         inputs = [*({"text": text} for text in sample), {"text": 1}]
         *good, bad = list(client.map("minilm", inputs, chunk_size=8))
         single = client.submit("minilm", {"text": sample[0]}).result(timeout=60)
+        # What `headrace models` shows.
+        wait_until(lambda: _note(client).startswith("attention per_sequence (torch's own: "))
     assert [item.error for item in good] == [None] * len(sample)
     assert isinstance(bad.error, InvalidInput)
     vectors = np.stack([item.output for item in good])

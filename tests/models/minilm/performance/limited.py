@@ -40,7 +40,7 @@ class Run:
         self._rng = rng
         device = Device("cpu")
         self.plugin = create_plugin(MANIFEST, device, {"max_batch_size": "auto", "max_batch_tokens": "auto"})
-        self.plugin.attention = load_attention(device, self.plugin.config.dtype)
+        self.plugin.attention = load_attention(get_hardware_analyzer().profile(device), self.plugin.config.dtype)
         self.plugin.load_model()
         self.plugin.infer(self.plugin.prepare([Item(input={"text": "first"})] * 2))
         self.guard = MemoryGuard(get_hardware_analyzer().meter(device, 0.9), Allowance(time.monotonic))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from headrace.attention import load_attention
+from headrace.hardware.profile import DeviceProfile
 from headrace.sdk import Device, Item
 from headrace.sdk.attention import AttentionStrategy
 from headrace.sdk.testing import PluginContract
@@ -31,7 +32,7 @@ class TestFloat32(PluginContract):
     @pytest.fixture(scope="class")
     @classmethod
     def attention(cls) -> AttentionStrategy:
-        return load_attention(Device("cpu"))
+        return load_attention(DeviceProfile(device=Device("cpu")))
 
 
 class TestBfloat16(TestFloat32):

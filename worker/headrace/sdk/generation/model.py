@@ -28,11 +28,10 @@ class PagedModel:
         self.vocabulary: int = config.vocab_size
         #: Tokens that a sequence may have.
         self.context: int = config.max_position_embeddings
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.kv_shape = KVShape(
             layers=config.num_hidden_layers,
             kv_heads=config.num_key_value_heads,
-            head_dim=head_dim,
+            head_dim=head_dim_of(config),
             dtype=model.dtype,
             device=model.device,
         )
@@ -68,6 +67,12 @@ class PagedModel:
             paged=Step(cache, spans, torch.tensor(slots, device=device)),
         ).logits
         return logits[0]
+
+
+def head_dim_of(config: Any) -> int:
+    """Numbers in a key of one head."""
+    told: int | None = getattr(config, "head_dim", None)
+    return told or config.hidden_size // config.num_attention_heads
 
 
 def unsupported(config: Any, *, plain: bool) -> str:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from headrace.errors import HeadraceError, SetupFailed, WeightsError
+from headrace.sdk.attention import AttentionNeed, PagedAttention
 from headrace.sdk.config import BaseConfig
 from headrace.sdk.continuous import CacheState, ContinuousPluginInterface, Cut
 from headrace.sdk.dtypes import choose_dtype
@@ -13,6 +14,7 @@ from headrace.sdk.generation.attention import NAME
 from headrace.sdk.generation.blocks import BLOCK_SIZE
 from headrace.sdk.generation.generation import Generation
 from headrace.sdk.generation.model import PagedModel
+from headrace.sdk.generation.need import need_of
 from headrace.sdk.generation.prompts import Prompts
 from headrace.sdk.generation.sampling import SamplingParams
 from headrace.sdk.generation.sequence import Finished, Request
@@ -36,7 +38,10 @@ class CausalLMPlugin(ContinuousPluginInterface):
 
     config_class: ClassVar[type[BaseConfig]] = CausalLMConfig
 
+    uses_attention: ClassVar[bool] = True
+
     config: CausalLMConfig
+    attention: PagedAttention | None = None
     _model: PagedModel | None = None
     _prompts: Prompts | None = None
     _generation: Generation | None = None
@@ -56,7 +61,7 @@ class CausalLMPlugin(ContinuousPluginInterface):
             folder,
             dtype=choose_dtype(self.config.dtype, self.device),
             device=self.device,
-            attn_implementation=NAME,
+            attn_implementation=self.attention.implementation if self.attention else NAME,
         )
         self._model = PagedModel(model)
         self._requests = {}
@@ -69,6 +74,10 @@ class CausalLMPlugin(ContinuousPluginInterface):
         )
         context = min(self.config.context or self._model.context, self._model.context)
         self._prompts = Prompts(tokenizer, vocabulary=self._model.vocabulary, context=context)
+
+    def attention_need(self) -> AttentionNeed:
+        """Causal attention over a paged cache, for heads as the model's are."""
+        return need_of(self.config.weights)
 
     def prepare(self, items: Several[Item]) -> list[Prepared]:
         """Encode prompts; the size of an item is the tokens that it may have in the end."""
